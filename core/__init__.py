@@ -1,0 +1,1 @@
+"""What Dailies does, without Discord, HTTP or SQL."""

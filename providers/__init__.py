@@ -1,0 +1,1 @@
+"""One adapter a file behind one protocol, and the catalog of their models."""

@@ -1,0 +1,1 @@
+"""A thin wire over a model of Discord."""

@@ -1,0 +1,1 @@
+"""Tables, the transactions on them, and their migrations."""
