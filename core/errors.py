@@ -136,6 +136,10 @@ class ChannelGone(JobEnded):
     """The channel was deleted or the bot may no longer post there."""
 
 
+class InternalTrouble(JobEnded):
+    """A fault of our own; `detail` is the reference that stands in the log beside it."""
+
+
 # --- Downloads. ---
 
 
@@ -166,13 +170,13 @@ class DeliveryFailed(DailiesError):
     """Discord did not take the message this time: may be tried again."""
 
 
-def by_name(name: str, detail: str) -> DailiesError:
+def by_name(name: str, detail: str) -> JobEnded:
     """Rebuild the error that a job row recorded.
 
     Raises:
-        KeyError: `name` is no class of this module.
+        KeyError: `name` is no end of a job.
     """
-    cls = globals().get(name)
-    if not (isinstance(cls, type) and issubclass(cls, DailiesError)):
+    cls = globals()[name]
+    if not (isinstance(cls, type) and issubclass(cls, JobEnded)):
         raise KeyError(name)
     return cls(detail)

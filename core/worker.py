@@ -1,0 +1,156 @@
+"""The background worker: claims jobs and drives each one, in a task of its own, to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from core.jobs import StaleJob
+from core.polling import backoff_s
+
+if TYPE_CHECKING:
+    from core.jobs import Job
+    from core.ports import Clock, WorkStore
+    from core.progress import Progress
+    from core.steps import Steps
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.5
+SHUTDOWN_S = 8.0
+TROUBLES_MAX = 8
+
+
+class Stopping(Exception):
+    """The worker stops: jobs go on from their recorded state in the next run."""
+
+
+class Alarm:
+    """Lets the worker sleep until there is something to do or it has to stop."""
+
+    def __init__(self) -> None:
+        self._nudged = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Wake the claim loop."""
+        self._nudged.set()
+
+    def stop(self) -> None:
+        """End every sleep, now and from now on."""
+        self._stopped.set()
+        self._nudged.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            Stopping: the worker stops.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return
+        raise Stopping
+
+    async def wait_for_work(self, seconds: float) -> None:
+        """Return when nudged, and after `seconds` at the latest."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._nudged.clear()
+
+
+@dataclass(slots=True)
+class Worker:
+    """Runs until its alarm is stopped.
+
+    Attributes:
+        jobs_max: how many jobs it drives at the same time; the others stay queued.
+    """
+
+    store: WorkStore
+    steps: Steps
+    progress: Progress
+    alarm: Alarm
+    clock: Clock
+    jobs_max: int
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    _driving: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Claim and drive jobs; return when stopped, with side effects in progress ended."""
+        while not self.alarm.is_stopped:
+            try:
+                await self._claim()
+            except Exception:
+                log.exception("claiming failed; the next tick tries again")
+            await self.alarm.wait_for_work(TICK_S)
+        await self._finish()
+
+    async def _claim(self) -> None:
+        free_slots = self.jobs_max - len(self._driving)
+        if free_slots <= 0:
+            return
+        for job in await self.store.claim(self.name, free_slots, self.clock()):
+            task = asyncio.create_task(self._drive(job), name=f"job {job.id}")
+            self._driving[job.id] = task
+            task.add_done_callback(partial(self._undriven, job.id))
+
+    def _undriven(self, job_id: str, _task: asyncio.Task[None]) -> None:
+        self._driving.pop(job_id, None)
+        self.alarm.nudge()
+
+    async def _drive(self, job: Job) -> None:
+        """Take step after step; what goes wrong is tried again from the recorded state."""
+        log.info("driving job %s from %s", job.id, job.state)
+        resumed, troubles = True, 0
+        try:
+            while not job.is_settled:
+                try:
+                    job = await self._step(job, resumed=resumed, troubles=troubles)
+                    resumed, troubles = False, 0
+                except (Stopping, StaleJob):
+                    raise
+                except Exception:
+                    resumed, troubles = True, troubles + 1
+                    log.exception("job %s: trouble %d while %s", job.id, troubles, job.state)
+                    await self.alarm.pause(backoff_s(troubles))
+            log.info("job %s: settled as %s", job.id, job.state)
+        except StaleJob:
+            log.info("job %s was moved on by somebody else", job.id)
+        except Stopping:
+            log.info("job %s rests in %s until the next start", job.id, job.state)
+
+    async def _step(self, job: Job, *, resumed: bool, troubles: int) -> Job:
+        if troubles:
+            job = await self.store.reload(job)
+        if troubles > TROUBLES_MAX and self.steps.is_overdue(job):
+            return await self.steps.give_up(job)
+        if job.state.is_end:
+            await self.progress.finish(job)
+        else:
+            self.progress.show(job)
+        return await self.steps.take(job, resumed=resumed)
+
+    async def _finish(self) -> None:
+        """Let side effects in progress end, for a while."""
+        if not self._driving:
+            return
+        _, late = await asyncio.wait(self._driving.values(), timeout=SHUTDOWN_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
