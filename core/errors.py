@@ -23,6 +23,10 @@ class RequestRefused(DailiesError):
     """The request was not accepted; no job exists."""
 
 
+class GuildOnly(RequestRefused):
+    """Videos are paid from a server's budget, so there are none in direct messages."""
+
+
 class EmptyPrompt(RequestRefused):
     """The prompt has no visible character."""
 

@@ -65,6 +65,19 @@ class Videos:
     markup: Decimal
     opening_credits: int
 
+    @property
+    def hold(self) -> int:
+        """The credits that one video needs to be available."""
+        return hold_for(self.model, self.markup)
+
+    def check(self, wish: Wish) -> None:
+        """Refuse what can be told from the words alone.
+
+        Raises:
+            RequestRefused: one of its kinds.
+        """
+        self.model.check(self._request(wish))
+
     async def order(self, wish: Wish) -> Job:
         """Check the wish, hold its price and enqueue it as one job; call `placed` next.
 
@@ -153,7 +166,7 @@ class Videos:
             provider=self.model.provider,
             model=self.model.name,
             state=State.QUEUED,
-            hold=hold_for(self.model, self.markup),
+            hold=self.hold,
             fence=0,
             worker=None,
             created_at=now,

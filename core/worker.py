@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_S = 1.5
+ALIVE_S = 15.0
 SHUTDOWN_S = 8.0
 TROUBLES_MAX = 8
 
@@ -89,13 +91,20 @@ class Worker:
     clock: Clock
     jobs_max: int
     name: str = field(default_factory=lambda: secrets.token_hex(8))
+    _claimed_at: float = 0.0
     _driving: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker has lately been able to look for jobs."""
+        return time.monotonic() - self._claimed_at < ALIVE_S
 
     async def run(self) -> None:
         """Claim and drive jobs; return when stopped, with side effects in progress ended."""
         while not self.alarm.is_stopped:
             try:
                 await self._claim()
+                self._claimed_at = time.monotonic()
             except Exception:
                 log.exception("claiming failed; the next tick tries again")
             await self.alarm.wait_for_work(TICK_S)

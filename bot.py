@@ -1,0 +1,243 @@
+"""Dailies' entry point: settings → storage → providers → worker → bot → run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+import discord
+
+from cogs._bot import DailiesBot, Services, use_api
+from cogs._cards import Cards
+from cogs._delivery import DiscordMessenger
+from core import logs
+from core.budgets import Budgets
+from core.housekeeping import sweep_for_ever
+from core.progress import Progress
+from core.settings import Settings, SettingsError
+from core.steps import Steps, Timings
+from core.videos import Videos
+from core.worker import Alarm, Worker
+from media.clip import ClipChecker
+from media.fetch import GuardedFetcher
+from media.frame import FrameMaker
+from providers.catalog import LUMA_RAY_3_2
+from providers.segmind import Segmind
+from storage.database import Database
+from storage.jobs import JobStore
+from storage.migrate import migrate
+from web.server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+log = logging.getLogger("dailies")
+
+DAY_S = 86_400.0
+EXIT_CONFIGURATION = 2
+
+
+class StartError(Exception):
+    """The bot cannot start; the text is one sentence for whoever runs it."""
+
+
+@dataclass(slots=True)
+class App:
+    """Everything that runs, put together."""
+
+    bot: DailiesBot
+    worker: Worker
+    alarm: Alarm
+    folders: list[Path]
+    keep_files_s: float
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> App:
+    """Put everything together; what has to be closed is closed by `stack`."""
+    clips, frames = settings.data_dir / "clips", settings.data_dir / "frames"
+    for folder in (clips, frames):
+        folder.mkdir(parents=True, exist_ok=True)
+    store = await open_store(settings, stack)
+    segmind = await stack.enter_async_context(open_segmind(settings))
+    fetcher = await stack.enter_async_context(
+        GuardedFetcher(loopback_origins=settings.loopback_origins)
+    )
+    alarm = Alarm()
+    videos = Videos(
+        store=store,
+        model=LUMA_RAY_3_2,
+        fetcher=fetcher,
+        frames=FrameMaker(frames),
+        clock=time.time,
+        nudge=alarm.nudge,
+        markup=settings.price_markup,
+        opening_credits=settings.default_guild_credits,
+    )
+    budgets = Budgets(store, time.time, settings.default_guild_credits)
+    cards = Cards(usual_wait_s=LUMA_RAY_3_2.usual_wait_s)
+    bot = DailiesBot(Services(videos, budgets, LUMA_RAY_3_2, cards))
+    messenger = DiscordMessenger(bot, cards)
+    steps = Steps(
+        store=store,
+        providers={segmind.name: segmind},
+        messenger=messenger,
+        fetcher=fetcher,
+        checker=ClipChecker(),
+        frames=frames,
+        clips=clips,
+        clock=time.time,
+        pause=alarm.pause,
+        markup=settings.price_markup,
+        timings=Timings(poll_s=settings.poll_interval_s, doubt_s=settings.submit_doubt_s),
+    )
+    worker = Worker(
+        store=store,
+        steps=steps,
+        progress=Progress(messenger),
+        alarm=alarm,
+        clock=time.time,
+        jobs_max=settings.jobs_max,
+    )
+    keep_files_s = settings.keep_files_days * DAY_S
+    return App(bot, worker, alarm, [clips, frames], keep_files_s)
+
+
+async def open_store(settings: Settings, stack: AsyncExitStack) -> JobStore:
+    """Open the database, at its newest tables."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.database)
+    stack.push_async_callback(database.close)
+    await migrate(database)
+    return JobStore(database)
+
+
+def open_segmind(settings: Settings) -> Segmind:
+    """Return the one provider, not yet connected."""
+    return Segmind(
+        settings.segmind_api_key.get_secret_value(),
+        base_url=settings.segmind_base_url,
+        upload_url=settings.segmind_upload_url,
+        history_url=settings.segmind_history_url,
+        submit_limit_s=settings.submit_timeout_s,
+    )
+
+
+async def run(settings: Settings) -> None:
+    """Run everything until a signal comes or a part of it dies."""
+    async with AsyncExitStack() as stack:
+        app = await build(settings, stack)
+        await stack.enter_async_context(app.bot)
+        await log_in(app.bot, settings)
+        checks = {"gateway": app.bot.is_ready, "worker": lambda: app.worker.is_alive}
+        await stack.enter_async_context(serving(settings.http_bind, checks))
+        stop_on_signals(app.alarm.stop)
+        await supervise(app)
+
+
+async def log_in(bot: DailiesBot, settings: Settings) -> None:
+    """Log in and register the commands.
+
+    Raises:
+        StartError: Discord refused the token or could not be reached.
+    """
+    use_api(settings.discord_api_url)
+    try:
+        await bot.login(settings.discord_token.get_secret_value())
+    except discord.LoginFailure:
+        raise StartError("Discord does not accept DISCORD_TOKEN; copy it again.") from None
+    except (aiohttp.ClientError, discord.HTTPException, OSError) as error:
+        raise StartError(f"Discord cannot be reached ({type(error).__name__}).") from error
+
+
+async def supervise(app: App) -> None:
+    """Run the parts side by side; when one ends, all end, the worker in good order."""
+    gateway = asyncio.create_task(app.bot.connect(), name="gateway")
+    worker = asyncio.create_task(app.worker.run(), name="worker")
+    background = [
+        asyncio.create_task(announce(app.bot), name="announcement"),
+        asyncio.create_task(sweep_for_ever(app.folders, app.keep_files_s), name="sweeper"),
+    ]
+    try:
+        ended, _ = await asyncio.wait({gateway, worker}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        app.alarm.stop()
+        await asyncio.wait([worker])
+        for task in (gateway, *background):
+            task.cancel()
+        await asyncio.gather(gateway, *background, return_exceptions=True)
+    for task in ended:
+        task.result()
+
+
+async def announce(bot: DailiesBot) -> None:
+    """Say once that members can use the bot now."""
+    await bot.wait_until_ready()
+    print(f"Ready: {bot.user} in {len(bot.guilds)} servers.", flush=True)  # noqa: T201 — contract
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` at SIGINT and SIGTERM, on Windows too, where asyncio has no handlers."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+
+
+async def sync(settings: Settings) -> None:
+    """Register the commands, whatever Discord has, and exit."""
+    async with AsyncExitStack() as stack:
+        app = await build(settings, stack)
+        await stack.enter_async_context(app.bot)
+        await log_in(app.bot, settings)
+        await app.bot.register_commands(force=True)
+
+
+async def migrate_only(settings: Settings) -> None:
+    """Bring the database to its newest tables, and exit."""
+    async with AsyncExitStack() as stack:
+        await open_store(settings, stack)
+
+
+COMMANDS: dict[str, Callable[[Settings], Coroutine[None, None, None]]] = {
+    "run": run,
+    "sync": sync,
+    "migrate": migrate_only,
+}
+
+
+def main() -> int:
+    """Run one subcommand and return the process's exit status."""
+    parser = argparse.ArgumentParser(prog="bot.py", description=__doc__)
+    parser.add_argument("command", nargs="?", default="run", choices=COMMANDS)
+    command = COMMANDS[parser.parse_args().command]
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        return complain(error, EXIT_CONFIGURATION)
+    logs.set_up(settings.log_level, settings.secrets)
+    try:
+        asyncio.run(command(settings))
+    except StartError as error:
+        return complain(error, 1)
+    return 0
+
+
+def complain(error: Exception, status: int) -> int:
+    """Print the one sentence that says what is wrong."""
+    print(error, file=sys.stderr)  # noqa: T201 — meant for whoever started the bot
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

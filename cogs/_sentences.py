@@ -1,0 +1,87 @@
+"""The one table from error class to sentence: what happened, what it cost, what to do next."""
+
+from __future__ import annotations
+
+import discord
+
+from core.errors import (
+    BadClip,
+    BadImage,
+    ChannelGone,
+    ClipTooLarge,
+    DailiesError,
+    EmptyPrompt,
+    GenerationExpired,
+    GenerationFailed,
+    GuildOnly,
+    ImageUnreachable,
+    InternalTrouble,
+    ModelGone,
+    ModerationRefused,
+    NotEnoughCredits,
+    PromptTooLong,
+    ProviderKeyRejected,
+    ProviderOutOfCredits,
+    RequestRejected,
+    ResultGone,
+    SubmitLost,
+    UnsupportedWish,
+)
+
+REFUSED_FREE = "Nothing was made and nothing was charged."
+RELEASED = "Nothing was charged: the held credits are back in this server's budget."
+
+SENTENCES: dict[type[DailiesError], str] = {
+    GuildOnly: "Videos are made in servers, from a server's budget. Use `/video` in a channel of a "
+    "server that I am in.",
+    EmptyPrompt: f"The prompt is empty. {REFUSED_FREE} Describe what should be seen, for example "
+    "“a red fox in the snow”.",
+    PromptTooLong: "The prompt is too long: {detail} characters at most. "
+    f"{REFUSED_FREE} Shorten it and try again.",
+    UnsupportedWish: f"I cannot make {{detail}}. {REFUSED_FREE} Choose one of these and try again.",
+    NotEnoughCredits: "This server does not have enough credits: {detail}. "
+    f"{REFUSED_FREE} Ask whoever runs this bot to top it up; `/budget` shows what is left.",
+    BadImage: "The image cannot be a start frame: {detail}. "
+    f"{REFUSED_FREE} Attach a JPEG, PNG, WebP, GIF or AVIF and try again.",
+    ImageUnreachable: "The image could not be downloaded from Discord. "
+    f"{REFUSED_FREE} Attach it again and try once more.",
+    ProviderKeyRejected: "The video service does not accept this bot's key. "
+    f"{RELEASED} Please tell whoever runs this bot; trying again will not help before that.",
+    ProviderOutOfCredits: "This bot's account at the video service is empty. "
+    f"{RELEASED} Please tell whoever runs this bot; trying again will not help before that.",
+    ModelGone: "The video service does not offer this model any more. "
+    f"{RELEASED} Please tell whoever runs this bot.",
+    RequestRejected: "The video service refused the request: “{detail}”. "
+    f"{RELEASED} Change the prompt or the options and try again.",
+    ModerationRefused: "The video service's moderation refused this prompt or image: “{detail}”. "
+    f"{RELEASED} Change it and try again.",
+    GenerationFailed: "The video service could not make this clip: “{detail}”. "
+    f"{RELEASED} Try again, or change the prompt.",
+    GenerationExpired: "The video service did not finish this clip in time. "
+    f"{RELEASED} Try again later.",
+    SubmitLost: "The connection to the video service broke at the worst moment, and it cannot be "
+    f"found out whether it made the clip. {RELEASED} It is safe to use `/video` again.",
+    ResultGone: f"The clip was made, but its file could not be downloaded. {RELEASED} Try again.",
+    BadClip: "The video service delivered a file that is no playable video: {detail}. "
+    f"{RELEASED} Try again.",
+    ClipTooLarge: "The clip is larger than what Discord lets me post here. "
+    f"{RELEASED} Try a shorter duration.",
+    ChannelGone: f"I may not post in that channel any more. {RELEASED} Check that I may view the "
+    "channel, send messages and attach files there, then try again.",
+    InternalTrouble: "Something went wrong on my side. "
+    f"{RELEASED} If it happens again, tell whoever runs this bot the reference `{{detail}}`.",
+}
+
+
+def sentence(error: DailiesError) -> str:
+    """Return what a member reads about an error; what others said in it is defused."""
+    return SENTENCES[type(error)].format(detail=plain(error.detail, 300))
+
+
+def plain(text: str, limit: int) -> str:
+    """Return text from outside as Discord shows it literally: no markdown, no mention, no link."""
+    shortened = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    one_line = " ".join(shortened.split())
+    return discord.utils.escape_mentions(
+        discord.utils.escape_markdown(one_line, ignore_links=False)
+    )

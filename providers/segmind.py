@@ -1,0 +1,342 @@
+"""Segmind's v2 API: submit, poll, result; uploads; and its history for submits in doubt.
+
+Sources: the model page of luma-ray-3-2, the async-inference page, and the official Python SDK
+1.3.0. What they leave open is read tolerantly and said where it is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import aiohttp
+
+from core.errors import (
+    GenerationFailed,
+    JobEnded,
+    ModelGone,
+    ModerationRefused,
+    NotSubmitted,
+    PollFailed,
+    ProviderKeyRejected,
+    ProviderOutOfCredits,
+    RequestRejected,
+    SubmitInDoubt,
+)
+from core.ports import Completed, Failed, Receipt, Running
+from providers._http import Answer, read_answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from core.video import VideoRequest
+
+UPLOAD_LIMIT_S = 60.0
+POLL_LIMIT_S = 20.0
+CLOCK_SKEW_S = 60.0
+HISTORY_PAGES_MAX = 5
+HISTORY_ROWS = 100
+MODERATION_WORDS = ("moderat", "nsfw", "safety", "content policy", "blocked", "prohibited")
+REFUSALS: dict[int, type[JobEnded]] = {
+    HTTPStatus.UNAUTHORIZED: ProviderKeyRejected,
+    HTTPStatus.FORBIDDEN: ProviderKeyRejected,
+    HTTPStatus.PAYMENT_REQUIRED: ProviderOutOfCredits,
+    HTTPStatus.NOT_FOUND: ModelGone,
+    HTTPStatus.METHOD_NOT_ALLOWED: ModelGone,
+    HTTPStatus.GONE: ModelGone,
+}
+UNDECIDED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+
+
+class Segmind:
+    """One API key at Segmind; use it as an async context manager."""
+
+    name = "segmind"
+
+    def __init__(
+        self, key: str, *, base_url: str, upload_url: str, history_url: str, submit_limit_s: float
+    ) -> None:
+        self.submit_limit_s = submit_limit_s
+        self._headers = {"x-api-key": key, "Accept": "application/json"}
+        self._v2 = f"{base_url.rstrip('/')}/v2"
+        self._upload_url = upload_url
+        self._history_url = history_url.rstrip("/")
+
+    async def __aenter__(self) -> Self:
+        """Open the connections."""
+        self._session = aiohttp.ClientSession(headers=self._headers)
+        # A kept connection that the server has just closed would put a submit in doubt.
+        self._submits = aiohttp.ClientSession(
+            headers=self._headers, connector=aiohttp.TCPConnector(force_close=True)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self._session.close()
+        await self._submits.close()
+
+    # --- build ---
+
+    def build(self, request: VideoRequest, start_frame_url: str | None) -> dict[str, Any]:
+        """See Provider. Without an image no `start_frame` is sent: its default is a demo image."""
+        body = {
+            "prompt": request.prompt,
+            "aspect_ratio": request.aspect,
+            "duration": f"{request.duration_s}s",
+            "resolution": request.resolution,
+        }
+        return body | ({"start_frame": start_frame_url} if start_frame_url else {})
+
+    # --- post ---
+
+    async def upload(self, picture: Path) -> str:
+        """See Provider. The answer's key is `file_urls` in the SDK and `urls` in the docs."""
+        data = base64.b64encode(await asyncio.to_thread(picture.read_bytes)).decode("ascii")
+        body = {"data_urls": [f"data:image/jpeg;base64,{data}"]}
+        limit = aiohttp.ClientTimeout(total=UPLOAD_LIMIT_S)
+        try:
+            async with self._session.post(
+                self._upload_url, json=body, timeout=limit, allow_redirects=False
+            ) as response:
+                answer = await read_answer(response)
+        except TROUBLE as error:
+            raise NotSubmitted(type(error).__name__) from error
+        if not answer.is_ok:
+            raise _refusal(answer) or NotSubmitted(_words(answer))
+        url = _first_url(answer.data.get("file_urls") or answer.data.get("urls"))
+        if url is None:
+            raise NotSubmitted("the upload's answer names no address")
+        return url
+
+    async def submit(self, model: str, body: dict[str, Any]) -> Receipt:
+        """See Provider."""
+        url = f"{self._v2}/{quote(model, safe='/')}"
+        limit = aiohttp.ClientTimeout(total=self.submit_limit_s)
+        try:
+            async with self._submits.post(
+                url, json=body, timeout=limit, allow_redirects=False
+            ) as response:
+                answer = await read_answer(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotSubmitted(type(error).__name__) from error  # no byte has left
+        except TROUBLE as error:
+            raise SubmitInDoubt(type(error).__name__) from error
+        return _receipt(answer)
+
+    async def poll(self, provider_job_id: str) -> Running | Completed | Failed:
+        """See Provider. Results expire after an hour; the history knows them at any age."""
+        request_url = f"{self._v2}/requests/{quote(provider_job_id, safe='')}"
+        status = await self._get(f"{request_url}/status")
+        if status.status == HTTPStatus.NOT_FOUND:
+            return await self._poll_history(provider_job_id)
+        if _state(status) != "COMPLETED":
+            return _unfinished(status)
+        result = await self._get(request_url)
+        if _state(result) != "COMPLETED":
+            return _unfinished(result)
+        return _completed(result.data, _video_url(result.data), _metrics_cost(result.data))
+
+    async def find(self, model: str, body: dict[str, Any], since: float, until: float) -> list[str]:
+        """See Provider. The window is widened by a minute, since two clocks are compared."""
+        window = (since - CLOCK_SKEW_S, until + CLOCK_SKEW_S)
+        found: dict[str, None] = {}
+        for page in range(1, HISTORY_PAGES_MAX + 1):
+            rows = await self._history_page(model, window, page)
+            found |= {row["request_id"]: None for row in rows if _is_record(row, body, window)}
+            if len(rows) < HISTORY_ROWS:
+                break
+        return list(found)
+
+    async def _poll_history(self, provider_job_id: str) -> Running | Completed | Failed:
+        answer = await self._get(f"{self._history_url}/{quote(provider_job_id, safe='')}")
+        if not answer.is_ok:
+            raise PollFailed(_words(answer))
+        return _outcome_of_record(answer.data)
+
+    async def _history_page(
+        self, model: str, window: tuple[float, float], page: int
+    ) -> list[dict[str, Any]]:
+        first_day, last_day = (datetime.fromtimestamp(moment, UTC) for moment in window)
+        answer = await self._get(
+            self._history_url,
+            page=str(page),
+            per_page=str(HISTORY_ROWS),
+            model_name=model,
+            from_date=first_day.strftime("%Y-%m-%d"),
+            to_date=(last_day + timedelta(days=1)).strftime("%Y-%m-%d"),
+        )
+        if not answer.is_ok or not answer.data:
+            raise PollFailed(_words(answer))
+        return _rows(answer.data)
+
+    async def _get(self, url: str, **params: str) -> Answer:
+        limit = aiohttp.ClientTimeout(total=POLL_LIMIT_S)
+        try:
+            async with self._session.get(
+                url, params=params, timeout=limit, allow_redirects=False
+            ) as response:
+                return await read_answer(response)
+        except TROUBLE as error:
+            raise PollFailed(type(error).__name__) from error
+
+
+# --- parse ---
+
+
+def _receipt(answer: Answer) -> Receipt:
+    """Sort the answer to a submit into its three outcomes."""
+    if answer.is_ok:
+        request_id = answer.data.get("request_id")
+        if isinstance(request_id, str) and request_id:
+            return Receipt(request_id, answer.data)
+        raise SubmitInDoubt("the answer names no request")
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise NotSubmitted(_words(answer), _retry_after_s(answer))
+    raise _refusal(answer) or SubmitInDoubt(_words(answer))
+
+
+def _refusal(answer: Answer) -> JobEnded | None:
+    """Return what a definite refusal means, or None where the answer is none."""
+    words = _words(answer)
+    known = REFUSALS.get(answer.status)
+    if known is not None:
+        return known(words)
+    if answer.status in UNDECIDED or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    if answer.status == HTTPStatus.NOT_ACCEPTABLE and _is_about_money(words):
+        return ProviderOutOfCredits(words)
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        return _moderation(words) or RequestRejected(words)
+    return None
+
+
+def _is_about_money(words: str) -> bool:
+    """Tell 406's meanings apart: empty account, content type, bad parameter, team cap."""
+    return any(word in words.lower() for word in ("credit", "balance", "fund"))
+
+
+def _state(answer: Answer) -> str | None:
+    state = answer.data.get("status")
+    return state.upper() if isinstance(state, str) else None
+
+
+def _unfinished(answer: Answer) -> Running | Failed:
+    """Read a status that is not COMPLETED; FAILED is served as 422 (the model's page)."""
+    state = _state(answer)
+    if state == "FAILED":
+        words = _words(answer)
+        return Failed(_moderation(words) or GenerationFailed(words), answer.data)
+    if not answer.is_ok or state is None:
+        raise PollFailed(_words(answer))
+    return Running(answer.data)
+
+
+def _outcome_of_record(record: dict[str, Any]) -> Running | Completed | Failed:
+    match str(record.get("model_status", "")).upper():
+        case "COMPLETED":
+            url = _first_url(record.get("generation_url"))
+            return _completed(record, url, _usd(record.get("credits_deduction")))
+        case "FAILED":
+            words = str(record.get("error") or "no reason given")
+            return Failed(_moderation(words) or GenerationFailed(words), record)
+        case _:
+            return Running(record)
+
+
+def _completed(
+    data: dict[str, Any], url: str | None, billed_usd: Decimal | None
+) -> Completed | Failed:
+    if url is None:
+        return Failed(GenerationFailed("it finished without naming a video"), data)
+    return Completed(url, billed_usd, data)
+
+
+def _video_url(data: dict[str, Any]) -> str | None:
+    """Look where the docs, the pages and what was observed put the video's address."""
+    for place in ("video", "output", "video_url", "url"):
+        url = _first_url(data.get(place))
+        if url is not None:
+            return url
+    return None
+
+
+def _first_url(value: object) -> str | None:
+    if isinstance(value, dict):
+        value = value.get("url")
+    if isinstance(value, list):
+        return _first_url(value[0]) if value else None
+    is_address = isinstance(value, str) and value.startswith(("https://", "http://"))
+    return value if is_address and isinstance(value, str) else None
+
+
+def _metrics_cost(data: dict[str, Any]) -> Decimal | None:
+    metrics = data.get("metrics")
+    return _usd(metrics.get("cost")) if isinstance(metrics, dict) else None
+
+
+def _usd(value: object) -> Decimal | None:
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
+
+
+def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a history page; the SDK does not name the key that holds them."""
+    lists = [value for value in data.values() if isinstance(value, list)]
+    return [row for row in (lists[0] if lists else []) if isinstance(row, dict)]
+
+
+def _is_record(row: dict[str, Any], body: dict[str, Any], window: tuple[float, float]) -> bool:
+    created_at = _moment(row.get("model_created") or row.get("created_at"))
+    return (
+        isinstance(row.get("request_id"), str)
+        and row.get("request_body") == body
+        and created_at is not None
+        and window[0] <= created_at <= window[1]
+    )
+
+
+def _moment(value: object) -> float | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _moderation(words: str) -> ModerationRefused | None:
+    """Segmind gives moderation no code, only text."""
+    is_moderation = any(word in words.lower() for word in MODERATION_WORDS)
+    return ModerationRefused(words) if is_moderation else None
+
+
+def _words(answer: Answer) -> str:
+    """Return the provider's own words, never a page of HTML."""
+    for key in ("error", "error_description", "detail", "message"):
+        value = answer.data.get(key)
+        if isinstance(value, str) and value:
+            return value[:500]
+    is_plain = answer.text and "<" not in answer.text and not answer.data
+    return answer.text.strip()[:200] if is_plain else f"HTTP {answer.status}"
+
+
+def _retry_after_s(answer: Answer) -> float | None:
+    """Read `Retry-After`, or Segmind's own `x-rate-limit-reset-at-utc`."""
+    try:
+        return min(float(answer.headers["Retry-After"]), 600.0)
+    except (KeyError, ValueError):
+        pass
+    reset_at = _moment(answer.headers.get("x-rate-limit-reset-at-utc"))
+    return None if reset_at is None else min(max(0.0, reset_at - time.time()), 600.0)
