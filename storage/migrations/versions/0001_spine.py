@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("balance", sa.BigInteger(), nullable=False),
         sa.Column("may_be_negative", sa.Boolean(), nullable=False),
-        sa.CheckConstraint("balance >= 0 OR may_be_negative", name="ck_accounts_never_below_zero"),
+        sa.CheckConstraint("balance >= 0 OR may_be_negative", name="never_below_zero"),
         sa.PrimaryKeyConstraint("name", name="pk_accounts"),
     )
     op.create_table(
@@ -57,10 +57,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "state IN ('held', 'queued', 'submitting', 'generating', 'fetching', 'posting',"
             " 'done', 'failed', 'rejected', 'cancelled', 'expired', 'in_doubt')",
-            name="ck_jobs_state_known",
+            name="state_known",
         ),
-        sa.CheckConstraint("captured BETWEEN 0 AND hold", name="ck_jobs_captured_within_hold"),
-        sa.CheckConstraint("hold > 0", name="ck_jobs_hold_positive"),
+        sa.CheckConstraint("captured BETWEEN 0 AND hold", name="captured_within_hold"),
+        sa.CheckConstraint("hold > 0", name="hold_positive"),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
         sa.UniqueConstraint("interaction_id", name="uq_jobs_interaction_id"),
         sa.UniqueConstraint("provider", "provider_job_id", name="uq_jobs_provider_provider_job_id"),
@@ -90,7 +90,7 @@ def upgrade() -> None:
         sa.Column("transfer_id", NUMBER, nullable=False),
         sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("amount <> 0", name="ck_entries_not_zero"),
+        sa.CheckConstraint("amount <> 0", name="not_zero"),
         sa.ForeignKeyConstraint(["account"], ["accounts.name"], name="fk_entries_account"),
         sa.ForeignKeyConstraint(["transfer_id"], ["transfers.id"], name="fk_entries_transfer_id"),
         sa.PrimaryKeyConstraint("id", name="pk_entries"),
