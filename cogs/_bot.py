@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import discord
 import yarl
+from discord import app_commands
 from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
@@ -48,6 +49,8 @@ class DailiesBot(commands.AutoShardedBot):
             help_command=None,
             tree_cls=Tree,
             intents=discord.Intents(guilds=True),
+            allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True),
+            allowed_installs=app_commands.AppInstallationType(guild=True, user=False),
             allowed_mentions=discord.AllowedMentions.none(),
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
@@ -95,22 +98,25 @@ def cog_names() -> list[str]:
 
 
 def _same_commands(ours: list[dict[str, Any]], theirs: Any) -> bool:
-    """Compare what we would send with what Discord has, which fills in many defaults."""
+    """Compare what we would send with what Discord has."""
     if len(ours) != len(theirs):
         return False
     found = {(command["type"], command["name"]): command for command in theirs}
     return all(_covers(found.get((our["type"], our["name"])), our) for our in ours)
 
 
-def _covers(theirs: Any, ours: Any) -> bool:
-    if isinstance(ours, dict):
-        return isinstance(theirs, dict) and all(
-            _covers(theirs.get(key), value) for key, value in ours.items()
-        )
-    if isinstance(ours, list) and ours:
-        return (
-            isinstance(theirs, list)
-            and len(ours) == len(theirs)
-            and all(map(_covers, theirs, ours))
-        )
+def _covers(theirs: Any, our_command: dict[str, Any]) -> bool:
+    """Compare a command's own keys: Discord adds ids and versions of its own."""
+    return theirs is not None and all(
+        _equal(theirs.get(key), value) for key, value in our_command.items()
+    )
+
+
+def _equal(theirs: Any, ours: Any) -> bool:
+    """Compare values, where a key that is missing and an empty value mean the same."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = theirs.keys() | ours.keys()
+        return all(_equal(theirs.get(key), ours.get(key)) for key in keys)
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return len(theirs) == len(ours) and all(map(_equal, theirs, ours))
     return bool(theirs == ours or (not theirs and not ours))

@@ -41,7 +41,7 @@ class DiscordMessenger:
             return
         try:
             await self._edit_placeholder(job, job.placeholder_id)
-        except (DeliveryFailed, ChannelGone, discord.NotFound) as error:
+        except (DeliveryFailed, ChannelGone) as error:
             log.info("job %s: placeholder not brought up to date (%s)", job.id, error)
 
     async def post(self, job: Job, clip: Path) -> int:
@@ -73,13 +73,8 @@ class DiscordMessenger:
 
     async def tell(self, job: Job) -> None:
         """See Messenger. The end of a posted clip is the clip itself."""
-        if job.placeholder_id is not None:
-            try:
-                await self._edit_placeholder(job, job.placeholder_id)
-            except discord.NotFound:
-                log.info("job %s: its placeholder was deleted", job.id)
-            else:
-                return
+        if job.placeholder_id is not None and await self._edit_placeholder(job, job.placeholder_id):
+            return
         if job.state is not State.DONE:
             await self._tell_anew(job)
 
@@ -89,11 +84,17 @@ class DiscordMessenger:
                 end_message(job), nonce=f"{job.id}-end", allowed_mentions=_only_requester(job)
             )
 
-    async def _edit_placeholder(self, job: Job, message_id: int) -> None:
-        """Edit the placeholder; raises NotFound where the message itself is gone."""
+    async def _edit_placeholder(self, job: Job, message_id: int) -> bool:
+        """Bring the placeholder up to date and return whether it is still there."""
         message = self._channel(job).get_partial_message(message_id)
         async with _discord_errors(EDIT_LIMIT_S):
-            await message.edit(embed=self._cards.placeholder(job), view=job_buttons(job))
+            try:
+                await message.edit(embed=self._cards.placeholder(job), view=job_buttons(job))
+            except discord.NotFound as error:
+                if error.code != UNKNOWN_MESSAGE:
+                    raise
+                return False
+        return True
 
     def _carries(self, message: discord.Message, job: Job) -> bool:
         is_mine = self._client.user is not None and message.author.id == self._client.user.id
@@ -135,18 +136,10 @@ def _snowflake(moment: float) -> int:
 
 @asynccontextmanager
 async def _discord_errors(limit_s: float) -> AsyncIterator[None]:
-    """Turn what discord.py raises into: it may work later, or it never will.
-
-    Raises:
-        discord.NotFound: only for an unknown message.
-    """
+    """Turn what discord.py raises into: it may work later, or it never will."""
     try:
         async with asyncio.timeout(limit_s):
             yield
-    except discord.NotFound as error:
-        if error.code == UNKNOWN_MESSAGE:
-            raise
-        raise ChannelGone(error.text) from error
     except discord.HTTPException as error:
         raise _verdict(error) from error
     except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
@@ -154,6 +147,7 @@ async def _discord_errors(limit_s: float) -> AsyncIterator[None]:
 
 
 def _verdict(error: discord.HTTPException) -> DeliveryFailed | ChannelGone | ClipTooLarge:
+    """Judge an answer. An unknown message at a post was posted before and is deleted: no more."""
     if error.status == 413 or error.code == REQUEST_TOO_LARGE:  # noqa: PLR2004 — HTTP's number
         return ClipTooLarge(error.text)
     if error.status in {408, 429} or error.status >= 500:  # noqa: PLR2004 — HTTP's numbers

@@ -11,8 +11,8 @@ import discord
 from discord import app_commands
 
 from cogs._cards import refusal
-from cogs._sentences import sentence
-from core.errors import DailiesError, InternalTrouble
+from cogs._sentences import sentence, trouble
+from core.errors import DailiesError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ async def answer_error(interaction: discord.Interaction[Any], error: BaseExcepti
     else:
         reference = secrets.token_hex(4)
         log.error("interaction failed, reference %s", reference, exc_info=error)
-        text = sentence(InternalTrouble(reference))
+        text = trouble(reference)
     try:
         if interaction.response.is_done():
             await interaction.edit_original_response(content=None, embed=refusal(text), view=None)

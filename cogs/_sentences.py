@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import discord
 
 from core.errors import (
@@ -31,9 +33,12 @@ from core.errors import (
 REFUSED_FREE = "Nothing was made and nothing was charged."
 RELEASED = "Nothing was charged: the held credits are back in this server's budget."
 
+MARKUP = re.compile(r"[\\`*_~|<\[]|:(?=//)|^[#>+-]")
+"""Whatever Discord renders within a line; discord.py's own escape misses all links but one."""
+
 SENTENCES: dict[type[DailiesError], str] = {
-    GuildOnly: "Videos are made in servers, from a server's budget. Use `/video` in a channel of a "
-    "server that I am in.",
+    GuildOnly: f"Videos are made in servers, from a server's budget. {REFUSED_FREE} "
+    "Use `/video` in a channel of a server that I am in.",
     EmptyPrompt: f"The prompt is empty. {REFUSED_FREE} Describe what should be seen, for example "
     "“a red fox in the snow”.",
     PromptTooLong: "The prompt is too long: {detail} characters at most. "
@@ -67,9 +72,10 @@ SENTENCES: dict[type[DailiesError], str] = {
     ClipTooLarge: "The clip is larger than what Discord lets me post here. "
     f"{RELEASED} Try a shorter duration.",
     ChannelGone: f"I may not post in that channel any more. {RELEASED} Check that I may view the "
-    "channel, send messages and attach files there, then try again.",
+    "channel and its history, send messages and attach files there, then try again.",
     InternalTrouble: "Something went wrong on my side. "
-    f"{RELEASED} If it happens again, tell whoever runs this bot the reference `{{detail}}`.",
+    f"{RELEASED} Try again; if it happens again, tell whoever runs this bot the reference "
+    "`{detail}`.",
 }
 
 
@@ -78,10 +84,22 @@ def sentence(error: DailiesError) -> str:
     return SENTENCES[type(error)].format(detail=plain(error.detail, 300))
 
 
-def plain(text: str, limit: int) -> str:
-    """Return text from outside as Discord shows it literally: no markdown, no mention, no link."""
-    shortened = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    one_line = " ".join(shortened.split())
-    return discord.utils.escape_mentions(
-        discord.utils.escape_markdown(one_line, ignore_links=False)
+def trouble(reference: str) -> str:
+    """Return what a member reads when we failed to answer: we cannot tell how far we came."""
+    return (
+        "Something went wrong on my side, and I may not have done what you asked. Nothing was "
+        "charged so far; `/budget` shows whether credits are held for it. Try again; if it happens "
+        f"again, tell whoever runs this bot the reference `{reference}`."
     )
+
+
+def plain(text: str, limit: int) -> str:
+    """Return text from outside as Discord shows it literally: no markdown, no mention, no link.
+
+    `limit` is in characters as they are sent, with the escapes.
+    """
+    one_line = " ".join(text.split())
+    escaped = discord.utils.escape_mentions(MARKUP.sub(r"\\\g<0>", one_line))
+    if len(escaped) <= limit:
+        return escaped
+    return escaped[: limit - 1].rstrip("\\") + "…"
