@@ -139,7 +139,7 @@ class World:
             return await self._interact(json.dumps(order))
         options["image"] = {"file": 0}
         form = aiohttp.FormData()
-        form.add_field("payload_json", json.dumps(order))
+        form.add_field("payload_json", json.dumps(order), content_type="application/json")
         with image.open("rb") as file:
             form.add_field("files[0]", file, filename=image.name)
             return await self._interact(form)
