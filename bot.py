@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import discord
+from sqlalchemy.exc import SQLAlchemyError
 
 from cogs._bot import DailiesBot, Services, use_api
 from cogs._cards import Cards
@@ -63,9 +64,7 @@ class App:
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     """Put everything together; what has to be closed is closed by `stack`."""
-    clips, frames = settings.data_dir / "clips", settings.data_dir / "frames"
-    for folder in (clips, frames):
-        folder.mkdir(parents=True, exist_ok=True)
+    clips, frames = open_folders(settings)
     store = await open_store(settings, stack)
     segmind = await stack.enter_async_context(open_segmind(settings))
     fetcher = await stack.enter_async_context(
@@ -111,12 +110,30 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     return App(bot, worker, alarm, [clips, frames], keep_files_s)
 
 
+def open_folders(settings: Settings) -> tuple[Path, Path]:
+    """Make the data folder with its folders for clips and start frames, and return those."""
+    clips, frames = settings.data_dir / "clips", settings.data_dir / "frames"
+    try:
+        for folder in (clips, frames):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"DATA_DIR cannot be used: {error.strerror}.") from error
+    return clips, frames
+
+
 async def open_store(settings: Settings, stack: AsyncExitStack) -> JobStore:
-    """Open the database, at its newest tables."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    """Open the database, at its newest tables.
+
+    Raises:
+        StartError: it cannot be opened or written.
+    """
     database = Database(settings.database)
     stack.push_async_callback(database.close)
-    await migrate(database)
+    try:
+        await migrate(database)
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or type(error).__name__
+        raise StartError(f"The database cannot be used: {reason}.") from error
     return JobStore(database)
 
 
@@ -138,9 +155,23 @@ async def run(settings: Settings) -> None:
         await stack.enter_async_context(app.bot)
         await log_in(app.bot, settings)
         checks = {"gateway": app.bot.is_ready, "worker": lambda: app.worker.is_alive}
-        await stack.enter_async_context(serving(settings.http_bind, checks))
+        await serve_health(settings, checks, stack)
         stop_on_signals(app.alarm.stop)
         await supervise(app)
+
+
+async def serve_health(
+    settings: Settings, checks: dict[str, Callable[[], bool]], stack: AsyncExitStack
+) -> None:
+    """Serve the health page where HTTP_BIND says.
+
+    Raises:
+        StartError: that address cannot be used.
+    """
+    try:
+        await stack.enter_async_context(serving(settings.http_bind, checks))
+    except OSError as error:
+        raise StartError(f"HTTP_BIND cannot be used: {error.strerror}.") from error
 
 
 async def log_in(bot: DailiesBot, settings: Settings) -> None:
@@ -174,8 +205,11 @@ async def supervise(app: App) -> None:
         for task in (gateway, *background):
             task.cancel()
         await asyncio.gather(gateway, *background, return_exceptions=True)
-    for task in ended:
-        task.result()
+    try:
+        for task in ended:
+            task.result()
+    except (discord.ConnectionClosed, discord.PrivilegedIntentsRequired) as error:
+        raise StartError(f"Discord ended the connection for good: {error}") from error
 
 
 async def announce(bot: DailiesBot) -> None:
@@ -206,6 +240,7 @@ async def sync(settings: Settings) -> None:
 async def migrate_only(settings: Settings) -> None:
     """Bring the database to its newest tables, and exit."""
     async with AsyncExitStack() as stack:
+        open_folders(settings)
         await open_store(settings, stack)
 
 
