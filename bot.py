@@ -154,7 +154,10 @@ async def run(settings: Settings) -> None:
         app = await build(settings, stack)
         await stack.enter_async_context(app.bot)
         await log_in(app.bot, settings)
-        checks = {"gateway": app.bot.is_ready, "worker": lambda: app.worker.is_alive}
+        checks = {
+            "gateway": lambda: app.bot.is_connected,
+            "worker": lambda: app.worker.is_alive,
+        }
         await serve_health(settings, checks, stack)
         stop_on_signals(app.alarm.stop)
         await supervise(app)

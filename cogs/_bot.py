@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# We never speak; without this, discord.py warns of missing voice libraries at every start.
+discord.VoiceClient.warn_nacl = False
+discord.VoiceClient.warn_dave = False
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -59,6 +63,11 @@ class DailiesBot(commands.AutoShardedBot):
             max_ratelimit_timeout=60.0,
         )
         self.services = services
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every shard of this process hears Discord just now."""
+        return self.is_ready() and not any(shard.is_closed() for shard in self.shards.values())
 
     async def setup_hook(self) -> None:
         """Load the cogs and register their commands where they differ; runs once, at login."""

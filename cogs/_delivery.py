@@ -147,7 +147,7 @@ async def _discord_errors(limit_s: float) -> AsyncIterator[None]:
 
 
 def _verdict(error: discord.HTTPException) -> DeliveryFailed | ChannelGone | ClipTooLarge:
-    """Judge an answer. An unknown message at a post was posted before and is deleted: no more."""
+    """Judge an answer; "unknown message" at a post means posted, then deleted: no second time."""
     if error.status == 413 or error.code == REQUEST_TOO_LARGE:  # noqa: PLR2004 — HTTP's number
         return ClipTooLarge(error.text)
     if error.status in {408, 429} or error.status >= 500:  # noqa: PLR2004 — HTTP's numbers

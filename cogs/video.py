@@ -96,12 +96,11 @@ async def _order(interaction: discord.Interaction[DailiesBot], wish: Wish) -> No
 async def _show_placeholder(
     interaction: discord.Interaction[DailiesBot], services: Services, job: Job
 ) -> None:
-    """Show that the job is accepted; should Discord fail here, the job goes on all the same."""
+    """Show that the job is accepted. Whatever fails here, it is, and will run all the same."""
     try:
         message = await interaction.edit_original_response(
             embed=services.cards.placeholder(job), view=job_buttons(job)
         )
-    except discord.HTTPException as error:
-        log.warning("job %s: no placeholder (%s)", job.id, error)
-        return
-    await services.videos.placed(job, message.id)
+        await services.videos.placed(job, message.id)
+    except Exception:
+        log.exception("job %s runs, but without its placeholder", job.id)
