@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # Texts of aiohttp's and discord.py's exceptions hold whole addresses, tokens included.
-TOKENS_IN_PATHS = re.compile(r"(/(?:webhooks|interactions)/\d+/)[\w.~-]{8,}")
+TOKENS_IN_PATHS = re.compile(r"(/(?:webhooks|interactions)/\d+/)[^/?#\s'\"<>,)]+")
 SIGNED_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 
 
@@ -24,8 +23,12 @@ class SafeFormatter(logging.Formatter):
         self._secrets = [secret for secret in secrets if secret]
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the safe line; a traceback keeps its line breaks, indented."""
-        return "".join(_visible(c) for c in self._blot(super().format(record)))
+        """Return the safe line; a traceback keeps its line breaks, indented.
+
+        The indentation tells its lines from records, whatever an exception's text holds.
+        """
+        text = self._blot(super().format(record)).replace("\n", "\n    ")
+        return "".join(_visible(c) for c in text)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 — logging's own name
         """Keep a line break in a message from looking like a new record."""
@@ -38,9 +41,10 @@ class SafeFormatter(logging.Formatter):
 
 
 def _visible(character: str) -> str:
-    if character == "\n" or unicodedata.category(character) != "Cc":
+    """Escape what moves the cursor, breaks lines, turns the writing or cannot be seen."""
+    if character == "\n" or character.isprintable():
         return character
-    return f"\\x{ord(character):02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def set_up(level: str, secrets: Iterable[str]) -> None:

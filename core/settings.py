@@ -53,12 +53,18 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _https_or_loopback(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme == "https" and parts.hostname:
-            return url.rstrip("/")
-        if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}:
-            return url.rstrip("/")
-        raise ValueError("must be an https address (http only on loopback)")
+        if not _is_https_or_loopback(url):
+            raise ValueError("must be an https address (http only on loopback)")
+        return url.rstrip("/")
+
+    @field_validator("discord_token", "segmind_api_key")
+    @classmethod
+    def _one_word(cls, secret: SecretStr) -> SecretStr:
+        """Drop the line break that secrets read from files end with: no header can carry it."""
+        word = secret.get_secret_value().strip()
+        if not (word.isascii() and word.isprintable() and word and " " not in word):
+            raise ValueError("must be one word of plain ASCII")
+        return SecretStr(word)
 
     @field_validator("database_url")
     @classmethod
@@ -85,6 +91,8 @@ class Settings(BaseSettings):
         _refuse_unknown_names(cls.model_fields)
         try:
             return cls()
+        except UnicodeDecodeError:
+            raise SettingsError(f"{ENV_FILE} is not UTF-8 text; save it as such.") from None
         except ValidationError as error:
             raise SettingsError(_sentence(error)) from None
 
@@ -109,6 +117,17 @@ class Settings(BaseSettings):
         )
         parts = [urlsplit(url) for url in urls]
         return frozenset(f"http://{part.netloc}" for part in parts if part.scheme == "http")
+
+
+def _is_https_or_loopback(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port != 0 else None  # a port out of range raises as well
+    except ValueError:  # its text quotes the address
+        return False
+    if parts.scheme == "http":
+        return host in {"127.0.0.1", "localhost", "::1"}
+    return parts.scheme == "https" and bool(host)
 
 
 def _refuse_unknown_names(known: Iterable[str]) -> None:

@@ -30,8 +30,8 @@ class Answer:
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
 
-async def read_answer(response: aiohttp.ClientResponse) -> Answer:
-    """Read a whole answer.
+async def read_answer(response: aiohttp.ClientResponse, secret: str) -> Answer:
+    """Read a whole answer; where it quotes `secret`, as refusals of a key do, that is blotted out.
 
     Raises:
         ValueError: it is larger than `ANSWER_BYTES_MAX`.
@@ -42,13 +42,19 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
         body += chunk
         if len(body) > ANSWER_BYTES_MAX:
             raise ValueError("the answer is too large")
-    text = body.decode("utf-8", errors="replace")
+    text = body.decode("utf-8", errors="replace").replace(secret, "[secret]")
     return Answer(response.status, response.headers, _json_object(text), text)
 
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        data = json.loads(text)
+        data = _storable(json.loads(text))
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _storable(data: Any) -> Any:
+    """Replace what Python reads but no database takes: NaN and halves of a character."""
+    clean = json.dumps(data, ensure_ascii=False).encode("utf-8", errors="replace")
+    return json.loads(clean, parse_constant=lambda _: None)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeGuard
 from urllib.parse import quote
 
 import aiohttp
@@ -42,6 +43,8 @@ POLL_LIMIT_S = 20.0
 CLOCK_SKEW_S = 60.0
 HISTORY_PAGES_MAX = 5
 HISTORY_ROWS = 100
+ID_CHARACTERS_MAX = 200
+RETRY_AFTER_S_MAX = 600.0
 MODERATION_WORDS = ("moderat", "nsfw", "safety", "content policy", "blocked", "prohibited")
 REFUSALS: dict[int, type[JobEnded]] = {
     HTTPStatus.UNAUTHORIZED: ProviderKeyRejected,
@@ -64,6 +67,7 @@ class Segmind:
         self, key: str, *, base_url: str, upload_url: str, history_url: str, submit_limit_s: float
     ) -> None:
         self.submit_limit_s = submit_limit_s
+        self._key = key
         self._headers = {"x-api-key": key, "Accept": "application/json"}
         self._v2 = f"{base_url.rstrip('/')}/v2"
         self._upload_url = upload_url
@@ -106,11 +110,11 @@ class Segmind:
             async with self._session.post(
                 self._upload_url, json=body, timeout=limit, allow_redirects=False
             ) as response:
-                answer = await read_answer(response)
+                answer = await read_answer(response, self._key)
         except TROUBLE as error:
             raise NotSubmitted(type(error).__name__) from error
         if not answer.is_ok:
-            raise _refusal(answer) or NotSubmitted(_words(answer))
+            raise _refusal(answer) or NotSubmitted(_words(answer), _retry_after_s(answer))
         url = _first_url(answer.data.get("file_urls") or answer.data.get("urls"))
         if url is None:
             raise NotSubmitted("the upload's answer names no address")
@@ -119,12 +123,13 @@ class Segmind:
     async def submit(self, model: str, body: dict[str, Any]) -> Receipt:
         """See Provider."""
         url = f"{self._v2}/{quote(model, safe='/')}"
-        limit = aiohttp.ClientTimeout(total=self.submit_limit_s)
+        # Half of the time for the connection: where that fails, certainly nothing was ordered.
+        limit = aiohttp.ClientTimeout(total=self.submit_limit_s, connect=self.submit_limit_s / 2)
         try:
             async with self._submits.post(
                 url, json=body, timeout=limit, allow_redirects=False
             ) as response:
-                answer = await read_answer(response)
+                answer = await read_answer(response, self._key)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSubmitted(type(error).__name__) from error  # no byte has left
         except TROUBLE as error:
@@ -151,9 +156,9 @@ class Segmind:
         for page in range(1, HISTORY_PAGES_MAX + 1):
             rows = await self._history_page(model, window, page)
             found |= {row["request_id"]: None for row in rows if _is_record(row, body, window)}
-            if len(rows) < HISTORY_ROWS:
-                break
-        return list(found)
+            if len(rows) < HISTORY_ROWS or _is_before(rows[-1], window[0]):
+                return list(found)
+        raise PollFailed("the history is too long")  # what was not read might be a second one
 
     async def _poll_history(self, provider_job_id: str) -> Running | Completed | Failed:
         answer = await self._get(f"{self._history_url}/{quote(provider_job_id, safe='')}")
@@ -169,11 +174,13 @@ class Segmind:
             self._history_url,
             page=str(page),
             per_page=str(HISTORY_ROWS),
+            sort_by="model_created",
+            sort_order="desc",
             model_name=model,
             from_date=first_day.strftime("%Y-%m-%d"),
             to_date=(last_day + timedelta(days=1)).strftime("%Y-%m-%d"),
         )
-        if not answer.is_ok or not answer.data:
+        if not answer.is_ok:
             raise PollFailed(_words(answer))
         return _rows(answer.data)
 
@@ -183,7 +190,7 @@ class Segmind:
             async with self._session.get(
                 url, params=params, timeout=limit, allow_redirects=False
             ) as response:
-                return await read_answer(response)
+                return await read_answer(response, self._key)
         except TROUBLE as error:
             raise PollFailed(type(error).__name__) from error
 
@@ -195,7 +202,7 @@ def _receipt(answer: Answer) -> Receipt:
     """Sort the answer to a submit into its three outcomes."""
     if answer.is_ok:
         request_id = answer.data.get("request_id")
-        if isinstance(request_id, str) and request_id:
+        if _is_id(request_id):
             return Receipt(request_id, answer.data)
         raise SubmitInDoubt("the answer names no request")
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -223,32 +230,46 @@ def _is_about_money(words: str) -> bool:
     return any(word in words.lower() for word in ("credit", "balance", "fund"))
 
 
+def _is_id(value: object) -> TypeGuard[str]:
+    """An id is opaque, but it has to fit into an address and into a job's row."""
+    is_word = isinstance(value, str) and value.isascii() and value.isprintable()
+    return is_word and 0 < len(str(value)) <= ID_CHARACTERS_MAX
+
+
 def _state(answer: Answer) -> str | None:
+    """Return the job's state; a failed job's is served as 422 (the model's page)."""
+    # A gateway's 5xx whose JSON happens to say `"status": "failed"` speaks of itself.
     state = answer.data.get("status")
-    return state.upper() if isinstance(state, str) else None
+    is_verdict = answer.is_ok or answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    return state.upper() if is_verdict and isinstance(state, str) else None
 
 
 def _unfinished(answer: Answer) -> Running | Failed:
-    """Read a status that is not COMPLETED; FAILED is served as 422 (the model's page)."""
+    """Read a status that is not COMPLETED."""
     state = _state(answer)
     if state == "FAILED":
-        words = _words(answer)
-        return Failed(_moderation(words) or GenerationFailed(words), answer.data)
+        return _failed(answer.data, _words(answer))
     if not answer.is_ok or state is None:
         raise PollFailed(_words(answer))
     return Running(answer.data)
 
 
 def _outcome_of_record(record: dict[str, Any]) -> Running | Completed | Failed:
-    match str(record.get("model_status", "")).upper():
+    status = record.get("model_status")
+    match status.upper() if isinstance(status, str) else None:
         case "COMPLETED":
             url = _first_url(record.get("generation_url"))
             return _completed(record, url, _usd(record.get("credits_deduction")))
         case "FAILED":
-            words = str(record.get("error") or "no reason given")
-            return Failed(_moderation(words) or GenerationFailed(words), record)
-        case _:
+            return _failed(record, _words_in(record) or "no reason given")
+        case str():
             return Running(record)
+        case _:
+            raise PollFailed("the history's record has no status")
+
+
+def _failed(data: dict[str, Any], words: str) -> Failed:
+    return Failed(_moderation(words) or GenerationFailed(words), data)
 
 
 def _completed(
@@ -283,8 +304,6 @@ def _metrics_cost(data: dict[str, Any]) -> Decimal | None:
 
 
 def _usd(value: object) -> Decimal | None:
-    if value is None or isinstance(value, bool):
-        return None
     try:
         amount = Decimal(str(value))
     except InvalidOperation:
@@ -295,17 +314,28 @@ def _usd(value: object) -> Decimal | None:
 def _rows(data: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of a history page; the SDK does not name the key that holds them."""
     lists = [value for value in data.values() if isinstance(value, list)]
-    return [row for row in (lists[0] if lists else []) if isinstance(row, dict)]
+    if not lists:
+        raise PollFailed("the history's page has no rows")
+    return [row for row in lists[0] if isinstance(row, dict)]
 
 
 def _is_record(row: dict[str, Any], body: dict[str, Any], window: tuple[float, float]) -> bool:
-    created_at = _moment(row.get("model_created") or row.get("created_at"))
+    created_at = _created_at(row)
     return (
-        isinstance(row.get("request_id"), str)
+        _is_id(row.get("request_id"))
         and row.get("request_body") == body
         and created_at is not None
         and window[0] <= created_at <= window[1]
     )
+
+
+def _is_before(row: dict[str, Any], moment: float) -> bool:
+    created_at = _created_at(row)
+    return created_at is not None and created_at < moment
+
+
+def _created_at(row: dict[str, Any]) -> float | None:
+    return _moment(row.get("model_created") or row.get("created_at"))
 
 
 def _moment(value: object) -> float | None:
@@ -324,19 +354,27 @@ def _moderation(words: str) -> ModerationRefused | None:
 
 def _words(answer: Answer) -> str:
     """Return the provider's own words, never a page of HTML."""
+    text = answer.text.strip()
+    plain = "" if answer.data or "<" in text else text[:200]
+    return _words_in(answer.data) or plain or f"HTTP {answer.status}"
+
+
+def _words_in(data: dict[str, Any]) -> str:
+    """Return what an answer says in words; some errors are lists or objects, shown as they are."""
     for key in ("error", "error_description", "detail", "message"):
-        value = answer.data.get(key)
-        if isinstance(value, str) and value:
-            return value[:500]
-    is_plain = answer.text and "<" not in answer.text and not answer.data
-    return answer.text.strip()[:200] if is_plain else f"HTTP {answer.status}"
+        if value := data.get(key):
+            words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            return words[:500]
+    return ""
 
 
 def _retry_after_s(answer: Answer) -> float | None:
     """Read `Retry-After`, or Segmind's own `x-rate-limit-reset-at-utc`."""
     try:
-        return min(float(answer.headers["Retry-After"]), 600.0)
+        wait_s = float(answer.headers["Retry-After"])
     except (KeyError, ValueError):
-        pass
-    reset_at = _moment(answer.headers.get("x-rate-limit-reset-at-utc"))
-    return None if reset_at is None else min(max(0.0, reset_at - time.time()), 600.0)
+        reset_at = _moment(answer.headers.get("x-rate-limit-reset-at-utc"))
+        if reset_at is None:
+            return None
+        wait_s = reset_at - time.time()
+    return min(max(0.0, wait_s), RETRY_AFTER_S_MAX)  # in this order NaN becomes 0

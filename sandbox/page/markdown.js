@@ -4,7 +4,7 @@ import { h } from './dom.js';
 
 const INLINE = new RegExp(
   [
-    /\\(?<escaped>[\\*_~`|>#-])/,
+    /\\(?<escaped>[^0-9A-Za-z\s])/,
     /`+(?<code>[^`]+)`+/,
     /\*\*(?<strong>[^]+?)\*\*(?!\*)/,
     /__(?<u>[^]+?)__/,
