@@ -268,6 +268,9 @@ def main() -> int:
         asyncio.run(command(settings))
     except StartError as error:
         return complain(error, 1)
+    except Exception:
+        log.exception("Dailies ended by a fault of its own")  # through the formatter that blots
+        return 1
     return 0
 
 

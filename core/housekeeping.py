@@ -25,12 +25,16 @@ async def sweep_for_ever(folders: list[Path], keep_s: float) -> None:
 
 
 def _sweep(folders: list[Path], oldest: float) -> int:
-    old = [
-        file
-        for folder in folders
-        for file in folder.glob("*")
-        if file.is_file() and file.stat().st_mtime < oldest
-    ]
-    for file in old:
-        file.unlink(missing_ok=True)
-    return len(old)
+    files = [file for folder in folders for file in folder.glob("*")]
+    return sum(_delete_if_old(file, oldest) for file in files)
+
+
+def _delete_if_old(file: Path, oldest: float) -> bool:
+    """Tell whether it was deleted; a file that is in use or gone already is left to next time."""
+    try:
+        if not file.is_file() or file.stat().st_mtime >= oldest:
+            return False
+        file.unlink()
+    except OSError:
+        return False
+    return True

@@ -19,9 +19,9 @@ def capture_for(hold: int, billed_usd: Decimal | None, markup: Decimal) -> int:
 
     The whole hold where the provider does not say what it charged.
     """
-    if billed_usd is None or billed_usd < 0:
+    if billed_usd is None or not 0 <= billed_usd * 100 * markup < hold:
         return hold
-    return min(hold, _whole(billed_usd * 100 * markup))
+    return _whole(billed_usd * 100 * markup)
 
 
 def _whole(credits_exact: Decimal) -> int:

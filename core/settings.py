@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     price_markup: Decimal = Field(default=Decimal(1), gt=0, le=1000)
     database_url: str = ""
     data_dir: Path = Path("data")
-    keep_files_days: float = Field(default=7, gt=0.1)
+    keep_files_days: float = Field(default=7, ge=1)
     http_bind: str = ""
     jobs_max: int = Field(default=20, ge=1, le=1000)
     poll_interval_s: float = Field(default=3, ge=0.1, le=60)

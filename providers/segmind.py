@@ -114,7 +114,7 @@ class Segmind:
         except TROUBLE as error:
             raise NotSubmitted(type(error).__name__) from error
         if not answer.is_ok:
-            raise _refusal(answer) or NotSubmitted(_words(answer), _retry_after_s(answer))
+            raise _upload_refusal(answer)
         url = _first_url(answer.data.get("file_urls") or answer.data.get("urls"))
         if url is None:
             raise NotSubmitted("the upload's answer names no address")
@@ -208,6 +208,14 @@ def _receipt(answer: Answer) -> Receipt:
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         raise NotSubmitted(_words(answer), _retry_after_s(answer))
     raise _refusal(answer) or SubmitInDoubt(_words(answer))
+
+
+def _upload_refusal(answer: Answer) -> JobEnded | NotSubmitted:
+    """Read a failed upload: a missing page says nothing about the model."""
+    refusal = _refusal(answer)
+    if isinstance(refusal, ModelGone):
+        return RequestRejected(_words(answer))
+    return refusal or NotSubmitted(_words(answer), _retry_after_s(answer))
 
 
 def _refusal(answer: Answer) -> JobEnded | None:

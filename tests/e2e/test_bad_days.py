@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
+
+from tests.e2e.harness import HURRY, BotProcess, World, open_world
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import AsyncIterator
 
-    from tests.e2e.harness import BotProcess, World
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SUBMIT = {"target": "segmind", "method": "POST", "path": "/v2/luma-ray-3-2", "times": 1}
 STATUS = {"target": "segmind", "method": "GET", "path": "/v2/requests/*"}
@@ -17,12 +23,52 @@ OUTPUT = {"target": "segmind", "method": "GET", "path": "/outputs/*", "times": 1
 POST = {"target": "discord", "method": "POST", "path": "/channels/*/messages", "times": 1}
 
 
-async def one_job(bot: BotProcess, world: World, *faults: dict[str, Any]) -> sqlite3.Row:
-    await world.faults(*faults)
-    await world.say("video", prompt="a lighthouse at dusk", aspect="1:1", duration=5)
-    [job] = await bot.settled()
-    assert await bot.audit() == []
-    return job
+@dataclass
+class Outcome:
+    """What became of one `/video`, in our database and in the others' books."""
+
+    job: sqlite3.Row
+    submits: list[dict[str, Any]]
+    clips: list[dict[str, Any]]
+    card: dict[str, Any]
+
+
+@dataclass
+class BadDay:
+    """One bot that lives through all of it, one fault after the other."""
+
+    bot: BotProcess
+    world: World
+    count: int = 0
+
+    async def video(self, *faults: dict[str, Any]) -> Outcome:
+        self.count += 1
+        prompt = f"lighthouse number {self.count}"
+        await self.world.faults(*faults)
+        await self.world.say("video", prompt=prompt, aspect="1:1", duration=5)
+        job = (await self.bot.settled(self.count))[-1]
+        assert await self.bot.audit() == []
+        assert self.bot.credits()[f"held:{job['guild_id']}"] == 0
+        books = await self.world.books()
+        cards = [
+            message["embeds"][0] for message in await self.world.messages() if message["embeds"]
+        ]
+        return Outcome(
+            job=job,
+            submits=[submit for submit in books["submits"] if submit["body"]["prompt"] == prompt],
+            clips=[post for post in books["posts"] if post["nonce"] == job["id"]],
+            card=next(card for card in cards if prompt in card["description"]),
+        )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def day(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BadDay]:
+    folder = tmp_path_factory.mktemp("bad-day")
+    async with open_world(folder / "sandbox", speed=50) as world:
+        bot = BotProcess(world.sandbox.environment() | HURRY, folder / "bot")
+        await bot.start()
+        yield BadDay(bot, world)
+        await bot.end(signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +88,12 @@ async def one_job(bot: BotProcess, world: World, *faults: dict[str, Any]) -> sql
         pytest.param([POST | {"kind": "status_before", "status": 429}], id="rate-limited post"),
     ],
 )
-async def test_trouble_that_ends_nothing(
-    bot: BotProcess, world: World, faults: list[dict[str, Any]]
-) -> None:
-    job = await one_job(bot, world, *faults)
-    assert job["state"] == "done"
-    assert len((await world.books())["submits"]) == 1
-    [post] = await world.clips()
-    assert post["message_id"] == str(job["message_id"])
+async def test_trouble_that_ends_nothing(day: BadDay, faults: list[dict[str, Any]]) -> None:
+    outcome = await day.video(*faults)
+    assert outcome.job["state"] == "done"
+    assert len(outcome.submits) == 1
+    [post] = outcome.clips
+    assert post["message_id"] == str(outcome.job["message_id"])
 
 
 @pytest.mark.parametrize(
@@ -61,24 +105,28 @@ async def test_trouble_that_ends_nothing(
         (422, "refused the request"),
     ],
 )
-async def test_a_definite_refusal_is_told_and_free(
-    bot: BotProcess, world: World, status: int, words: str
+async def test_a_definite_refusal_is_told_and_free(day: BadDay, status: int, words: str) -> None:
+    outcome = await day.video(SUBMIT | {"kind": "status_before", "status": status})
+    assert (outcome.job["state"], outcome.job["captured"]) == ("failed", 0)
+    assert words in outcome.card["description"]
+    assert "Nothing was charged" in outcome.card["description"]
+    assert outcome.submits == outcome.clips == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        pytest.param(OUTPUT | {"kind": "html"}, "BadClip", id="a file that is no video"),
+        pytest.param(
+            POST | {"kind": "status_before", "status": 413}, "ClipTooLarge", id="over the limit"
+        ),
+    ],
+)
+async def test_a_clip_that_cannot_be_posted_is_told_and_free(
+    day: BadDay, fault: dict[str, Any], error: str
 ) -> None:
-    job = await one_job(bot, world, SUBMIT | {"kind": "status_before", "status": status})
-    assert (job["state"], job["captured"]) == ("failed", 0)
-    [card] = [m["embeds"][0] for m in await world.messages() if m["embeds"]]
-    assert words in card["description"]
-    assert "Nothing was charged" in card["description"]
-    assert await world.clips() == []
-
-
-async def test_a_file_that_is_no_video_is_not_posted(bot: BotProcess, world: World) -> None:
-    job = await one_job(bot, world, OUTPUT | {"kind": "html"})
-    assert (job["state"], job["error"], job["captured"]) == ("failed", "BadClip", 0)
-    assert await world.clips() == []
-
-
-async def test_a_file_over_the_limit_is_told(bot: BotProcess, world: World) -> None:
-    too_large = POST | {"kind": "status_before", "status": 413}
-    job = await one_job(bot, world, too_large)
-    assert (job["state"], job["error"], job["captured"]) == ("failed", "ClipTooLarge", 0)
+    outcome = await day.video(fault)
+    assert (outcome.job["state"], outcome.job["error"]) == ("failed", error)
+    assert outcome.job["captured"] == 0
+    assert "Nothing was charged" in outcome.card["description"]
+    assert outcome.clips == []
