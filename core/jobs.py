@@ -41,7 +41,8 @@ class State(StrEnum):
 
 ARROWS: dict[State, frozenset[State]] = {
     State.HELD: frozenset({State.QUEUED, State.REJECTED, State.CANCELLED, State.EXPIRED}),
-    State.QUEUED: frozenset({State.SUBMITTING, State.CANCELLED, State.FAILED}),
+    # From queued to queued: later.
+    State.QUEUED: frozenset({State.QUEUED, State.SUBMITTING, State.CANCELLED, State.FAILED}),
     State.SUBMITTING: frozenset(
         {State.GENERATING, State.QUEUED, State.FAILED, State.IN_DOUBT, State.CANCELLED}
     ),

@@ -38,8 +38,12 @@ class Progress:
     async def _show(self, job_id: str) -> None:
         try:
             while job := self._latest.pop(job_id, None):
-                await self._messenger.show(job)
-        except Exception:
-            log.exception("job %s: its placeholder could not be brought up to date", job_id)
+                await self._show_once(job)
         finally:
             del self._showing[job_id]
+
+    async def _show_once(self, job: Job) -> None:
+        try:
+            await self._messenger.show(job)
+        except Exception:
+            log.exception("job %s: its placeholder could not be brought up to date", job.id)

@@ -6,6 +6,7 @@ that state knows what may have happened (docs/ARCHITECTURE.md lists the crash wi
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from core.errors import (
     SubmitInDoubt,
     SubmitLost,
 )
-from core.jobs import Changes, Job, State, blame
+from core.jobs import Changes, Job, StaleJob, State, blame
 from core.polling import backoff_s
 from core.ports import Completed, Failed, Running
 from core.pricing import capture_for
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from core.errors import DailiesError
     from core.ports import ClipChecker, Clock, Fetcher, Messenger, Provider, WorkStore
 
+log = logging.getLogger(__name__)
+
 CLIP_BYTES_MAX = 500_000_000
 TRIES_MIN = 4
 """Failures in a row, in one run, before a deadline that has passed ends anything."""
@@ -48,6 +51,7 @@ class Timings:
     """How long each state may last, in seconds. Every deadline made of them is persisted.
 
     Attributes:
+        queue_s: how long a provider that takes nothing is asked, from the order.
         doubt_s: how long a provider's history is asked after a submit in doubt.
         generation_s: from the submit; providers keep results for an hour.
         fetch_s: how long a finished clip's download is tried.
@@ -55,6 +59,7 @@ class Timings:
     """
 
     poll_s: float = 3.0
+    queue_s: float = 6 * 60 * 60.0
     doubt_s: float = 120.0
     generation_s: float = 45 * 60.0
     fetch_s: float = 60 * 60.0
@@ -130,16 +135,29 @@ class Steps:
         intent: Changes = {"body": body, "submitted_at": now, "deadline": give_up}
         job = await self.store.move(job, State.SUBMITTING, intent)
         try:
+            return await self._order(job, provider, body)
+        except SubmitInDoubt:
+            return job
+        except StaleJob:
+            raise
+        except Exception:
+            # The caller knows the job only as it was before its intent: it could not go on.
+            log.exception("job %s: what became of its submit was not recorded", job.id)
+            return job
+
+    async def _order(self, job: Job, provider: Provider, body: dict[str, object]) -> Job:
+        """Send the one request that costs money, and record its outcome."""
+        try:
             receipt = await provider.submit(job.model, body)
         except NotSubmitted as refusal:
             return await self._submit_later(job, refusal)
-        except SubmitInDoubt:
-            return job
         except JobEnded as error:
             return await self._fail(job, error)
         return await self._accepted(job, {"provider_job_id": receipt.id, "answer": receipt.answer})
 
     async def _submit_later(self, job: Job, refusal: NotSubmitted) -> Job:
+        if self.clock() >= job.created_at + self.timings.queue_s:
+            return await self._fail(job, GenerationExpired(refusal.detail))
         attempts = job.attempts + 1
         wait_s = max(refusal.retry_after_s or 0.0, backoff_s(attempts + 1))
         changes: Changes = {
@@ -165,6 +183,7 @@ class Steps:
             is_last_look = self.clock() >= (job.deadline or answer_until)
             try:
                 found = await self._look_up(job, provider, submitted_at, answer_until)
+                failures = 0
             except PollFailed:
                 found, failures = [], failures + 1
                 is_last_look = self._is_hopeless(job, failures)
@@ -176,9 +195,10 @@ class Steps:
 
     async def _look_up(self, job: Job, provider: Provider, since: float, until: float) -> list[str]:
         """Return the records that can only be this job's; none while another job may own them."""
+        ids = await provider.find(job.model, job.body or {}, since, until)
+        # Asked only now, so that no rival can submit between the question and the look.
         if await self.store.has_rival(job):
             return []
-        ids = await provider.find(job.model, job.body or {}, since, until)
         return await self.store.unclaimed(job.provider, ids)
 
     # --- generating → fetching ---
@@ -273,14 +293,18 @@ class Steps:
     async def _post(self, job: Job, *, resumed: bool) -> Job:
         failures = 0
         while True:
+            is_last_look = self._is_hopeless(job, failures)
             try:
-                message_id = await self._post_once(job, look_first=resumed or failures > 0)
+                if resumed or failures:
+                    message_id = await self._post_unless_found(job, is_last_look=is_last_look)
+                else:
+                    message_id = await self._post_now(job)
             except JobEnded as error:
                 return await self._fail(job, error)
             except DeliveryFailed as error:
-                failures += 1
-                if self._is_hopeless(job, failures):
+                if is_last_look:
                     return await self._fail(job, ChannelGone(error.detail))
+                failures += 1
                 await self.pause(backoff_s(failures))
             else:
                 captured = job.hold if job.cost is None else job.cost
@@ -288,12 +312,16 @@ class Steps:
                     job, State.DONE, captured=captured, changes={"message_id": message_id}
                 )
 
-    async def _post_once(self, job: Job, *, look_first: bool) -> int:
-        """Post the clip; the nonce forbids a second one for minutes, the look for ever."""
-        if look_first:
-            found = await self.messenger.find_post(job)
-            if found is not None:
-                return found
+    async def _post_unless_found(self, job: Job, *, is_last_look: bool) -> int:
+        """Look for an earlier try's post: the nonce forbids a second one only for minutes."""
+        found = await self.messenger.find_post(job)
+        if found is not None:
+            return found
+        if is_last_look:
+            raise ChannelGone("Discord did not take it in time")
+        return await self._post_now(job)
+
+    async def _post_now(self, job: Job) -> int:
         await self._download(job)
         return await self.messenger.post(job, self.clip_of(job))
 
@@ -345,7 +373,8 @@ class Steps:
 
     def is_overdue(self, job: Job) -> bool:
         """Whether the job's present state should have been over by now."""
-        return self.clock() >= (job.deadline or job.created_at + self.timings.posting_s)
+        since = job.ended_at or job.created_at
+        return self.clock() >= (job.deadline or since + self.timings.posting_s)
 
     def _is_hopeless(self, job: Job, failures: int) -> bool:
         """Beyond the deadline, and this run has tried often enough to know (the clock may jump)."""

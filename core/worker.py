@@ -7,7 +7,6 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from core.jobs import StaleJob
@@ -92,7 +91,7 @@ class Worker:
     jobs_max: int
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     _claimed_at: float = 0.0
-    _driving: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _driving: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def is_alive(self) -> bool:
@@ -116,11 +115,11 @@ class Worker:
             return
         for job in await self.store.claim(self.name, free_slots, self.clock()):
             task = asyncio.create_task(self._drive(job), name=f"job {job.id}")
-            self._driving[job.id] = task
-            task.add_done_callback(partial(self._undriven, job.id))
+            self._driving.add(task)
+            task.add_done_callback(self._undriven)
 
-    def _undriven(self, job_id: str, _task: asyncio.Task[None]) -> None:
-        self._driving.pop(job_id, None)
+    def _undriven(self, task: asyncio.Task[None]) -> None:
+        self._driving.discard(task)
         self.alarm.nudge()
 
     async def _drive(self, job: Job) -> None:
@@ -145,6 +144,8 @@ class Worker:
             log.info("job %s rests in %s until the next start", job.id, job.state)
 
     async def _step(self, job: Job, *, resumed: bool, troubles: int) -> Job:
+        if self.alarm.is_stopped and not job.state.is_end:
+            raise Stopping
         if troubles:
             job = await self.store.reload(job)
         if troubles > TROUBLES_MAX and self.steps.is_overdue(job):
@@ -159,7 +160,7 @@ class Worker:
         """Let side effects in progress end, for a while."""
         if not self._driving:
             return
-        _, late = await asyncio.wait(self._driving.values(), timeout=SHUTDOWN_S)
+        _, late = await asyncio.wait(self._driving, timeout=SHUTDOWN_S)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
