@@ -12,7 +12,7 @@ import discord
 
 from cogs._cards import Cards, clip_file_name, clip_mark, clip_message, end_message
 from cogs._views import job_buttons
-from core.errors import ChannelGone, ClipTooLarge, DeliveryFailed
+from core.errors import ChannelGone, ClipTooLarge, DeliveryFailed, PostRefused, Undeliverable
 from core.jobs import Job, State
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class DiscordMessenger:
             return
         try:
             await self._edit_placeholder(job, job.placeholder_id)
-        except (DeliveryFailed, ChannelGone) as error:
+        except (DeliveryFailed, Undeliverable) as error:
             log.info("job %s: placeholder not brought up to date (%s)", job.id, error)
 
     async def post(self, job: Job, clip: Path) -> int:
@@ -146,10 +146,12 @@ async def _discord_errors(limit_s: float) -> AsyncIterator[None]:
         raise DeliveryFailed(type(error).__name__) from error
 
 
-def _verdict(error: discord.HTTPException) -> DeliveryFailed | ChannelGone | ClipTooLarge:
+def _verdict(error: discord.HTTPException) -> DeliveryFailed | Undeliverable:
     """Judge an answer; "unknown message" at a post means posted, then deleted: no second time."""
     if error.status == 413 or error.code == REQUEST_TOO_LARGE:  # noqa: PLR2004 — HTTP's number
         return ClipTooLarge(error.text)
-    if error.status in {408, 429} or error.status >= 500:  # noqa: PLR2004 — HTTP's numbers
+    if error.status in {401, 408, 429} or error.status >= 500:  # noqa: PLR2004 — HTTP's numbers
         return DeliveryFailed(f"Discord answered {error.status}")
-    return ChannelGone(error.text)
+    if error.status in {403, 404} and error.code != UNKNOWN_MESSAGE:
+        return ChannelGone(error.text)
+    return PostRefused(error.text)

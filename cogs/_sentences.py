@@ -21,6 +21,7 @@ from core.errors import (
     ModelGone,
     ModerationRefused,
     NotEnoughCredits,
+    PostRefused,
     PromptTooLong,
     ProviderKeyRejected,
     ProviderOutOfCredits,
@@ -73,6 +74,8 @@ SENTENCES: dict[type[DailiesError], str] = {
     f"{RELEASED} Try a shorter duration.",
     ChannelGone: f"I may not post in that channel any more. {RELEASED} Check that I may view the "
     "channel and its history, send messages and attach files there, then try again.",
+    PostRefused: "Discord did not take the message with the clip: “{detail}”. "
+    f"{RELEASED} Try again; if it happens again, tell whoever runs this bot.",
     InternalTrouble: "Something went wrong on my side. "
     f"{RELEASED} Try again; if it happens again, tell whoever runs this bot the reference "
     "`{detail}`.",

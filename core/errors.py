@@ -132,12 +132,20 @@ class BadClip(JobEnded):
     """The provider's file is not a whole, playable MP4; `detail` says what is wrong."""
 
 
-class ClipTooLarge(JobEnded):
+class Undeliverable(JobEnded):
+    """Discord will never take this message in this channel."""
+
+
+class ClipTooLarge(Undeliverable):
     """The clip is larger than what may be posted in this channel."""
 
 
-class ChannelGone(JobEnded):
+class ChannelGone(Undeliverable):
     """The channel was deleted or the bot may no longer post there."""
+
+
+class PostRefused(Undeliverable):
+    """Discord refused the message itself; `detail` is its words."""
 
 
 class InternalTrouble(JobEnded):

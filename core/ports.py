@@ -175,8 +175,7 @@ class Messenger(Protocol):
 
         Raises:
             DeliveryFailed: it may or may not have been posted; look before trying again.
-            ChannelGone: it can never be posted there.
-            ClipTooLarge: Discord does not take a file of this size there.
+            Undeliverable: it can never be posted there.
         """
         ...
 
@@ -185,7 +184,7 @@ class Messenger(Protocol):
 
         Raises:
             DeliveryFailed: the channel could not be read this time.
-            ChannelGone: there is no such channel any more.
+            Undeliverable: the channel can never be read.
         """
         ...
 
@@ -194,7 +193,7 @@ class Messenger(Protocol):
 
         Raises:
             DeliveryFailed: try again later.
-            ChannelGone: there is nobody to be told.
+            Undeliverable: there is nobody to be told.
         """
         ...
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.errors import (
-    ChannelGone,
     DeliveryFailed,
     FetchError,
     FetchForbidden,
@@ -22,9 +21,11 @@ from core.errors import (
     JobEnded,
     NotSubmitted,
     PollFailed,
+    PostRefused,
     ResultGone,
     SubmitInDoubt,
     SubmitLost,
+    Undeliverable,
 )
 from core.jobs import Changes, Job, StaleJob, State, blame
 from core.polling import backoff_s
@@ -217,7 +218,7 @@ class Steps:
                 case Completed():
                     return await self._completed(job, outcome)
                 case Failed():
-                    return await self._fail(job, outcome.error)
+                    return await self._fail(job, outcome.error, {"answer": outcome.answer})
                 case Running() if is_last_poll:
                     return await self._expire(job)
             await self.pause(max(self.timings.poll_s, backoff_s(failures)))
@@ -303,7 +304,7 @@ class Steps:
                 return await self._fail(job, error)
             except DeliveryFailed as error:
                 if is_last_look:
-                    return await self._fail(job, ChannelGone(error.detail))
+                    return await self._fail(job, PostRefused(error.detail))
                 failures += 1
                 await self.pause(backoff_s(failures))
             else:
@@ -318,7 +319,7 @@ class Steps:
         if found is not None:
             return found
         if is_last_look:
-            raise ChannelGone("Discord did not take it in time")
+            raise PostRefused("no answer in time")
         return await self._post_now(job)
 
     async def _post_now(self, job: Job) -> int:
@@ -327,12 +328,12 @@ class Steps:
 
     # --- the ends ---
 
-    async def _fail(self, job: Job, error: DailiesError) -> Job:
+    async def _fail(self, job: Job, error: DailiesError, changes: Changes | None = None) -> Job:
         """End without a clip; a member who had cancelled is told that, and pays nothing either."""
         job = await self.store.reload(job)
         if job.cancel_requested_at is not None:
-            return await self._end(job, State.CANCELLED, captured=0)
-        return await self._end(job, State.FAILED, captured=0, error=error)
+            return await self._end(job, State.CANCELLED, captured=0, changes=changes)
+        return await self._end(job, State.FAILED, captured=0, error=error, changes=changes)
 
     async def _end(
         self,
@@ -353,7 +354,7 @@ class Steps:
         while True:
             try:
                 await self.messenger.tell(job)
-            except ChannelGone:
+            except Undeliverable:
                 break
             except DeliveryFailed:
                 failures += 1

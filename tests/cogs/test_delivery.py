@@ -11,7 +11,7 @@ import pytest
 from simcord.backend.models import Overwrite
 from simcord.enums import OverwriteType
 
-from core.errors import ChannelGone, ClipTooLarge, DeliveryFailed
+from core.errors import ChannelGone, ClipTooLarge, DeliveryFailed, PostRefused
 from core.jobs import Job, State
 
 if TYPE_CHECKING:
@@ -315,7 +315,9 @@ async def test_a_channel_that_the_bot_may_only_read_still_shows_the_end(
         (500, 0, DeliveryFailed),
         (503, 0, DeliveryFailed),
         (403, 50013, ChannelGone),
-        (404, 10008, ChannelGone),  # posted before, and deleted
+        (404, 10008, PostRefused),  # posted before, and deleted
+        (400, 50035, PostRefused),
+        (401, 0, DeliveryFailed),
     ],
 )
 async def test_discords_answer_to_a_post_says_whether_it_may_work_later(

@@ -598,7 +598,7 @@ class TestPosting:
     async def test_discord_is_tried_until_the_deadline(self, world: World) -> None:
         world.script.always("post", DeliveryFailed("500"))
         job = await world.finish(await world.order())
-        assert (job.state, job.error) == (State.FAILED, "ChannelGone")
+        assert (job.state, job.error) == (State.FAILED, "PostRefused")
         assert job.posting_at is not None
         assert job.ended_at is not None
         assert 0 <= job.ended_at - job.posting_at - TIMINGS.posting_s < 2 * BACKOFF_S_MAX
