@@ -15,7 +15,7 @@ run: $(VENV)/.sandbox
 	$(BIN)/python bot.py $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -53,3 +53,4 @@ def set_up(level: str, secrets: Iterable[str]) -> None:
     handler.setFormatter(SafeFormatter(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("discord").setLevel(max(logging.INFO, logging.getLevelName(level)))
+    logging.getLogger("alembic").setLevel(logging.WARNING)

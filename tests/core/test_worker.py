@@ -27,6 +27,13 @@ async def let_others_run(worker: Worker) -> None:
         await asyncio.sleep(0.005)
 
 
+class NoTicks(VirtualAlarm):
+    """Only a nudge wakes the worker."""
+
+    async def wait_for_work(self, _seconds: float) -> None:
+        await super().wait_for_work(10**6)
+
+
 class TestAlarm:
     async def test_a_pause_lasts(self) -> None:
         start = time.monotonic()
@@ -107,6 +114,25 @@ class TestClaiming:
             assert [(await world.see(job)).is_settled for job in (slow, quick)] == [False, True]
             gate.set()
             await world.until(lambda: world.script.count("committed told") == 2)
+
+    async def test_the_next_job_begins_as_soon_as_one_ends(self, world: World) -> None:
+        for _ in range(3):
+            await world.order()
+        async with world.working(world.worker(jobs_max=1, alarm=NoTicks(world.clock))):
+            await world.until(lambda: world.script.count("committed told") == 3)
+
+    async def test_the_end_is_told_after_all_that_was_shown(self, world: World) -> None:
+        """Or a slow "Queued" would overwrite the end."""
+        gate = asyncio.Event()
+        world.script.at("show", gate.wait)
+        await world.order()
+        async with world.working():
+            await world.until(lambda: world.script.count("committed done") == 1)
+            await asyncio.sleep(0.05)
+            assert world.script.count("tell") == 0
+            gate.set()
+            await world.until(lambda: world.script.count("committed told") == 1)
+        assert [job.state for job in world.channel.shown] == [State.QUEUED]
 
     async def test_takes_over_from_another_worker_in_every_state(self, world: World) -> None:
         states = (State.GENERATING, State.FETCHING, State.POSTING, State.SUBMITTING, State.QUEUED)

@@ -151,13 +151,13 @@ async def test_a_start_frame_that_is_no_picture_fails_with_one_line(tmp_path: Pa
 async def test_a_cancelled_render_stops(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     task = asyncio.create_task(render(order(clip, resolution="1080p", duration_s=10)))
-    while not clip.exists():  # noqa: ASYNC110 — another process makes the file
+    while not clip.exists():
         await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     async with asyncio.timeout(10):
-        while b"moov" not in clip.read_bytes():  # noqa: ASYNC110 — the encoder ends by itself
+        while b"moov" not in clip.read_bytes():
             await asyncio.sleep(0.1)
     assert len(frames_of(clip)) < 10 * renderer.FPS
 
