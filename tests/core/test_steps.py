@@ -25,6 +25,7 @@ from core.errors import (
     ModerationRefused,
     NotSubmitted,
     PollFailed,
+    PostRefused,
     ProviderKeyRejected,
     ProviderOutOfCredits,
     RequestRejected,
@@ -457,11 +458,12 @@ class TestGenerating:
         assert (await world.finish(job)).state is State.DONE
 
     async def test_the_providers_own_word_ends_it(self, world: World) -> None:
-        world.provider.verdicts.extend([Failed(GenerationFailed("too many foxes"), {})])
-        world.provider.verdicts.remove(completed())
+        verdict = Failed(GenerationFailed("too many foxes"), {"status": "FAILED"})
+        world.provider.verdicts[-1] = verdict
         job = await world.finish(await world.order())
         assert (job.state, job.error) == (State.FAILED, "GenerationFailed")
         assert (job.error_detail, job.captured) == ("too many foxes", 0)
+        assert job.answer == verdict.answer
         assert await world.balance() == RELEASED
 
 
@@ -585,7 +587,7 @@ class TestPosting:
         assert (await world.finish(job)).state is State.DONE
         assert world.script.count("post") == 0
 
-    @pytest.mark.parametrize("end", [ClipTooLarge, ChannelGone])
+    @pytest.mark.parametrize("end", [ClipTooLarge, ChannelGone, PostRefused])
     async def test_what_can_never_be_posted_is_released_and_told(
         self, world: World, end: type[JobEnded]
     ) -> None:
