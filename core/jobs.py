@@ -135,5 +135,6 @@ class Changes(TypedDict, total=False):
 
 
 def blame(error: DailiesError) -> Changes:
-    """Return the changes that record why a job ended."""
-    return {"error": type(error).__name__, "error_detail": error.detail[:500]}
+    """Return the changes that record why a job ended; words from outside may be broken text."""
+    detail = error.detail[:500].encode("utf-8", "replace").decode("utf-8")
+    return {"error": type(error).__name__, "error_detail": detail}

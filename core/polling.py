@@ -7,4 +7,4 @@ BACKOFF_S_MAX = 30.0
 
 def backoff_s(failures: int) -> float:
     """Return seconds to wait after the n-th failure in a row: 1, 2, 4 … 30."""
-    return min(2.0 ** max(0, failures - 1), BACKOFF_S_MAX)
+    return min(2.0 ** min(max(0, failures - 1), 10), BACKOFF_S_MAX)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from decimal import Decimal
     from pathlib import Path
 
@@ -234,8 +235,10 @@ class OrderStore(Protocol):
 class WorkStore(Protocol):
     """What the worker needs: claims, and the fenced arrows. Each call is one transaction."""
 
-    async def claim(self, worker: str, limit: int, now: float) -> list[Job]:
-        """Take over jobs that are due and that nobody alive drives."""
+    async def claim(
+        self, worker: str, limit: int, now: float, driving: Collection[str] = ()
+    ) -> list[Job]:
+        """Take over jobs that are due, but for those that `worker` is already driving."""
         ...
 
     async def reload(self, job: Job) -> Job:

@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 CLIP_BYTES_MAX = 500_000_000
 TRIES_MIN = 4
 """Failures in a row, in one run, before a deadline that has passed ends anything."""
+GONE_MIN = 8
+"""Times in a row, over a minute and a half, that a finished clip's file must be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,7 @@ class Steps:
         )
 
     async def _download(self, job: Job) -> None:
-        failures = 0
+        failures = gone = 0
         while not self.clip_of(job).exists():
             try:
                 await self._download_once(job)
@@ -266,8 +268,8 @@ class Steps:
                 raise ResultGone(error.detail) from error
             except (FetchError, PollFailed) as error:
                 failures += 1
-                is_gone = isinstance(error, FetchGone) and failures >= TRIES_MIN
-                if is_gone or self._is_hopeless(job, failures):
+                gone = gone + 1 if isinstance(error, FetchGone) else 0
+                if gone >= GONE_MIN or self._is_hopeless(job, failures):
                     raise ResultGone(error.detail) from error
                 await self.pause(backoff_s(failures))
 

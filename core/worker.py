@@ -91,7 +91,7 @@ class Worker:
     jobs_max: int
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     _claimed_at: float = 0.0
-    _driving: set[asyncio.Task[None]] = field(default_factory=set)
+    _driving: dict[asyncio.Task[None], str] = field(default_factory=dict)
 
     @property
     def is_alive(self) -> bool:
@@ -113,13 +113,14 @@ class Worker:
         free_slots = self.jobs_max - len(self._driving)
         if free_slots <= 0:
             return
-        for job in await self.store.claim(self.name, free_slots, self.clock()):
+        driving = set(self._driving.values())
+        for job in await self.store.claim(self.name, free_slots, self.clock(), driving):
             task = asyncio.create_task(self._drive(job), name=f"job {job.id}")
-            self._driving.add(task)
+            self._driving[task] = job.id
             task.add_done_callback(self._undriven)
 
     def _undriven(self, task: asyncio.Task[None]) -> None:
-        self._driving.discard(task)
+        self._driving.pop(task, None)
         self.alarm.nudge()
 
     async def _drive(self, job: Job) -> None:

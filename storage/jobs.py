@@ -22,6 +22,8 @@ from storage import ledger
 from storage.tables import jobs
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import ColumnElement, Row
 
     from core.ledger import Balance
@@ -60,9 +62,11 @@ class JobStore:
         """See BudgetStore."""
         return await self._run(_balance, guild_id, opening_credits, now)
 
-    async def claim(self, worker: str, limit: int, now: float) -> list[Job]:
+    async def claim(
+        self, worker: str, limit: int, now: float, driving: Collection[str] = ()
+    ) -> list[Job]:
         """See WorkStore."""
-        return await self._run(_claim, worker, limit, now)
+        return await self._run(_claim, worker, limit, now, driving)
 
     async def reload(self, job: Job) -> Job:
         """See WorkStore."""
@@ -152,13 +156,18 @@ def _balance(connection: Connection, guild_id: int, opening_credits: int, now: f
     return ledger.balance(connection, guild_id)
 
 
-def _claim(connection: Connection, worker: str, limit: int, now: float) -> list[Job]:
+def _claim(
+    connection: Connection, worker: str, limit: int, now: float, driving: Collection[str]
+) -> list[Job]:
+    """A job that names this worker, but is not driven, was dropped: it is taken up again."""
+    is_driven = (jobs.c.worker == worker) & jobs.c.id.in_(driving)
     due = (
         select(jobs.c.id)
         .where(
             jobs.c.told_at.is_(None),
             jobs.c.due_at <= now,
-            or_(jobs.c.worker.is_(None), jobs.c.worker != worker),
+            jobs.c.state != State.HELD,
+            or_(jobs.c.worker.is_(None), ~is_driven),
         )
         .order_by(jobs.c.due_at)
         .limit(limit)

@@ -35,7 +35,7 @@ from core.jobs import Job, StaleJob, State
 from core.ledger import IN_DOUBT, Balance
 from core.polling import BACKOFF_S_MAX
 from core.ports import Failed, Running
-from core.steps import CLIP_BYTES_MAX, TRIES_MIN
+from core.steps import CLIP_BYTES_MAX, GONE_MIN, TRIES_MIN
 from core.video import VideoRequest
 from storage.tables import accounts
 from tests.core.world import CLIP_URL, CREDITS, START, TIMINGS, completed
@@ -488,7 +488,7 @@ class TestFetching:
         world.web.gone.add(CLIP_URL)
         job = await world.finish(await world.order())
         assert (job.state, job.error, job.captured) == (State.FAILED, "ResultGone", 0)
-        assert len(world.web.asked) == TRIES_MIN
+        assert len(world.web.asked) == GONE_MIN
         assert await world.balance() == RELEASED
 
     async def test_a_dead_address_while_polls_fail_is_not_given_up(

@@ -29,7 +29,7 @@ from storage.jobs import JobStore
 from storage.tables import jobs as jobs_table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from core.jobs import Changes
@@ -126,9 +126,11 @@ class WatchedStore(JobStore):
         super().__init__(database)
         self._script = script
 
-    async def claim(self, worker: str, limit: int, now: float) -> list[Job]:
+    async def claim(
+        self, worker: str, limit: int, now: float, driving: Collection[str] = ()
+    ) -> list[Job]:
         await self._script.reach("claim")
-        claimed = await super().claim(worker, limit, now)
+        claimed = await super().claim(worker, limit, now, driving)
         await self._script.reach("claimed")
         return claimed
 

@@ -23,8 +23,8 @@ GUILD = 11
 
 async def claimed(store: JobStore, job: Job) -> Job:
     await store.enqueue(job, 1000)
-    [mine] = await store.claim("worker-a", 10, time.time() + 1)
-    return mine
+    claims = await store.claim("worker-a", 10, time.time() + 1)
+    return next(mine for mine in claims if mine.id == job.id)
 
 
 async def test_reserving_and_enqueuing_are_one(store: JobStore, make_job: MakeJob) -> None:
@@ -65,7 +65,20 @@ async def test_only_a_due_job_is_claimed(store: JobStore, make_job: MakeJob) -> 
     assert await store.claim("w", 10, job.due_at - 1) == []
     [mine] = await store.claim("w", 10, job.due_at)
     assert (mine.worker, mine.fence) == ("w", job.fence + 1)
-    assert await store.claim("w", 10, job.due_at) == []
+    assert await store.claim("w", 10, job.due_at, driving=[job.id]) == []
+
+
+async def test_a_job_that_was_dropped_is_claimed_again(store: JobStore, make_job: MakeJob) -> None:
+    dropped = await claimed(store, make_job())
+    [again] = await store.claim("worker-a", 10, time.time() + 1)
+    assert (again.id, again.fence) == (dropped.id, dropped.fence + 1)
+    [taken] = await store.claim("worker-b", 10, time.time() + 1, driving=[dropped.id])
+    assert taken.worker == "worker-b"
+
+
+async def test_a_held_job_waits_for_its_moderator(store: JobStore, make_job: MakeJob) -> None:
+    await store.enqueue(make_job(state=State.HELD), 1000)
+    assert await store.claim("w", 10, time.time() + 1) == []
 
 
 async def test_claims_go_by_age_and_stop_at_the_limit(store: JobStore, make_job: MakeJob) -> None:
