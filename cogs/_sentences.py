@@ -18,8 +18,10 @@ from core.errors import (
     GuildOnly,
     ImageUnreachable,
     InternalTrouble,
+    MissingRights,
     ModelGone,
     ModerationRefused,
+    NoOrdersTaken,
     NotEnoughCredits,
     PostRefused,
     PromptTooLong,
@@ -28,6 +30,7 @@ from core.errors import (
     RequestRejected,
     ResultGone,
     SubmitLost,
+    TooBusy,
     UnsupportedWish,
 )
 
@@ -47,6 +50,9 @@ SENTENCES: dict[type[DailiesError], str] = {
     UnsupportedWish: f"I cannot make {{detail}}. {REFUSED_FREE} Choose one of these and try again.",
     NotEnoughCredits: "This server does not have enough credits: {detail}. "
     f"{REFUSED_FREE} Ask whoever runs this bot to top it up; `/budget` shows what is left.",
+    MissingRights: "I could not post the clip in this channel: I am missing {detail}. "
+    f"{REFUSED_FREE} Ask a moderator to allow it, or use another channel.",
+    TooBusy: f"Many images are being prepared just now. {REFUSED_FREE} Try again in a minute.",
     BadImage: "The image cannot be a start frame: {detail}. "
     f"{REFUSED_FREE} Attach a JPEG, PNG, WebP, GIF or AVIF and try again.",
     ImageUnreachable: "The image could not be downloaded from Discord. "
@@ -63,6 +69,7 @@ SENTENCES: dict[type[DailiesError], str] = {
     f"{RELEASED} Change it and try again.",
     GenerationFailed: "The video service could not make this clip: “{detail}”. "
     f"{RELEASED} Try again, or change the prompt.",
+    NoOrdersTaken: f"The video service took no orders for hours. {RELEASED} Try again later.",
     GenerationExpired: "The video service did not finish this clip in time. "
     f"{RELEASED} Try again later.",
     SubmitLost: "The connection to the video service broke at the worst moment, and it cannot be "

@@ -53,6 +53,14 @@ class NotEnoughCredits(RequestRefused):
         self.available = available
 
 
+class MissingRights(RequestRefused):
+    """The bot may not post a clip in this channel; `detail` names the missing permissions."""
+
+
+class TooBusy(RequestRefused):
+    """Too many images are being prepared at this moment."""
+
+
 class BadImage(RequestRefused):
     """The attached image cannot be a start frame; `detail` says what is wrong with it."""
 
@@ -116,6 +124,10 @@ class GenerationFailed(ProviderError, JobEnded):
     """The provider accepted the job and then failed it; `detail` is its words."""
 
 
+class NoOrdersTaken(JobEnded):
+    """The provider took no order of this job for as long as we ask."""
+
+
 class GenerationExpired(JobEnded):
     """The provider gave no verdict before the job's deadline."""
 
@@ -173,6 +185,10 @@ class FetchGone(FetchError):
 
 class FetchFailed(FetchError):
     """Network trouble, 5xx, or too slow: may be tried again."""
+
+
+class ClipUnchecked(DailiesError):
+    """The check of a clip came to no verdict (no memory, no time): may be tried again."""
 
 
 # --- Delivery. ---
