@@ -7,13 +7,13 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 import discord
+from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from cogs._bot import DailiesBot, Services, use_api
@@ -21,7 +21,9 @@ from cogs._cards import Cards
 from cogs._delivery import DiscordMessenger
 from core import logs
 from core.budgets import Budgets
-from core.housekeeping import sweep_for_ever
+from core.clips import Clips
+from core.clock import SteadyClock
+from core.housekeeping import clear_leftovers, sweep_for_ever
 from core.progress import Progress
 from core.settings import Settings, SettingsError
 from core.steps import Steps, Timings
@@ -34,12 +36,15 @@ from providers.catalog import LUMA_RAY_3_2
 from providers.segmind import Segmind
 from storage.database import Database
 from storage.jobs import JobStore
+from storage.lock import AlreadyLocked, holding
 from storage.migrate import migrate
 from web.server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
+
+    from core.jobs import Job
 
 log = logging.getLogger("dailies")
 
@@ -51,6 +56,15 @@ class StartError(Exception):
     """The bot cannot start; the text is one sentence for whoever runs it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where files lie: clips on their way, start frames, images that are not checked yet."""
+
+    clips: Path
+    frames: Path
+    temporary: Path
+
+
 @dataclass(slots=True)
 class App:
     """Everything that runs, put together."""
@@ -58,67 +72,93 @@ class App:
     bot: DailiesBot
     worker: Worker
     alarm: Alarm
-    folders: list[Path]
+    folders: Folders
     keep_files_s: float
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> App:
     """Put everything together; what has to be closed is closed by `stack`."""
-    clips, frames = open_folders(settings)
+    folders = open_folders(settings)
     store = await open_store(settings, stack)
     segmind = await stack.enter_async_context(open_segmind(settings))
     fetcher = await stack.enter_async_context(
         GuardedFetcher(loopback_origins=settings.loopback_origins)
     )
-    alarm = Alarm()
+    alarm, clock = Alarm(), SteadyClock()
+
+    def show(job: Job) -> None:
+        progress.show(job)
+
     videos = Videos(
         store=store,
         model=LUMA_RAY_3_2,
         fetcher=fetcher,
-        frames=FrameMaker(frames),
-        clock=time.time,
+        frames=FrameMaker(folders.frames),
+        clock=clock,
         nudge=alarm.nudge,
+        show=show,
+        temporary=folders.temporary,
         markup=settings.price_markup,
         opening_credits=settings.default_guild_credits,
     )
-    budgets = Budgets(store, time.time, settings.default_guild_credits)
+    budgets = Budgets(store, clock, settings.default_guild_credits)
     cards = Cards(usual_wait_s=LUMA_RAY_3_2.usual_wait_s)
     bot = DailiesBot(Services(videos, budgets, LUMA_RAY_3_2, cards))
     messenger = DiscordMessenger(bot, cards)
+    progress = Progress(messenger)
+    clips = Clips(
+        folder=folders.clips,
+        fetcher=fetcher,
+        checker=ClipChecker(),
+        clock=clock,
+        pause=alarm.pause,
+        poll_s=settings.poll_interval_s,
+    )
     steps = Steps(
         store=store,
         providers={segmind.name: segmind},
         messenger=messenger,
-        fetcher=fetcher,
-        checker=ClipChecker(),
-        frames=frames,
         clips=clips,
-        clock=time.time,
+        frames=folders.frames,
+        clock=clock,
         pause=alarm.pause,
         markup=settings.price_markup,
         timings=Timings(poll_s=settings.poll_interval_s, doubt_s=settings.submit_doubt_s),
     )
-    worker = Worker(
-        store=store,
-        steps=steps,
-        progress=Progress(messenger),
-        alarm=alarm,
-        clock=time.time,
-        jobs_max=settings.jobs_max,
-    )
-    keep_files_s = settings.keep_files_days * DAY_S
-    return App(bot, worker, alarm, [clips, frames], keep_files_s)
+    worker = Worker(store, steps, progress, alarm, clock, jobs_max=settings.jobs_max)
+    return App(bot, worker, alarm, folders, keep_files_s=settings.keep_files_days * DAY_S)
 
 
-def open_folders(settings: Settings) -> tuple[Path, Path]:
-    """Make the data folder with its folders for clips and start frames, and return those."""
-    clips, frames = settings.data_dir / "clips", settings.data_dir / "frames"
+def open_folders(settings: Settings) -> Folders:
+    """Make the data folder and what is in it.
+
+    Raises:
+        StartError: it cannot be made or written.
+    """
+    data = settings.data_dir
+    folders = Folders(data / "clips", data / "frames", data / "temporary")
     try:
-        for folder in (clips, frames):
+        for folder in (folders.clips, folders.frames, folders.temporary):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"DATA_DIR cannot be used: {error.strerror}.") from error
-    return clips, frames
+    return folders
+
+
+def claim_folders(settings: Settings, stack: AsyncExitStack) -> None:
+    """Make sure that this process alone works on the data folder.
+
+    Raises:
+        StartError: another bot is running on it.
+    """
+    folders = open_folders(settings)
+    try:
+        stack.enter_context(holding(settings.data_dir / "lock"))
+    except AlreadyLocked:
+        raise StartError(
+            "Another bot is already running on this DATA_DIR; stop it, or set another one."
+        ) from None
+    clear_leftovers(folders.temporary, [folders.clips, folders.frames])
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> JobStore:
@@ -134,6 +174,8 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> JobStore:
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None) or type(error).__name__
         raise StartError(f"The database cannot be used: {reason}.") from error
+    except CommandError as error:
+        raise StartError(f"The database is of a newer Dailies than this one ({error}).") from error
     return JobStore(database)
 
 
@@ -151,6 +193,7 @@ def open_segmind(settings: Settings) -> Segmind:
 async def run(settings: Settings) -> None:
     """Run everything until a signal comes or a part of it dies."""
     async with AsyncExitStack() as stack:
+        claim_folders(settings, stack)
         app = await build(settings, stack)
         await stack.enter_async_context(app.bot)
         await log_in(app.bot, settings)
@@ -196,9 +239,10 @@ async def supervise(app: App) -> None:
     """Run the parts side by side; when one ends, all end, the worker in good order."""
     gateway = asyncio.create_task(app.bot.connect(), name="gateway")
     worker = asyncio.create_task(app.worker.run(), name="worker")
+    swept = [app.folders.clips, app.folders.frames]
     background = [
         asyncio.create_task(announce(app.bot), name="announcement"),
-        asyncio.create_task(sweep_for_ever(app.folders, app.keep_files_s), name="sweeper"),
+        asyncio.create_task(sweep_for_ever(swept, app.keep_files_s), name="sweeper"),
     ]
     try:
         ended, _ = await asyncio.wait({gateway, worker}, return_when=asyncio.FIRST_COMPLETED)
@@ -211,14 +255,16 @@ async def supervise(app: App) -> None:
     try:
         for task in ended:
             task.result()
-    except (discord.ConnectionClosed, discord.PrivilegedIntentsRequired) as error:
-        raise StartError(f"Discord ended the connection for good: {error}") from error
+    except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise StartError(f"The connection to Discord ended: {reason}") from error
 
 
 async def announce(bot: DailiesBot) -> None:
     """Say once that members can use the bot now."""
     await bot.wait_until_ready()
-    print(f"Ready: {bot.user} in {len(bot.guilds)} servers.", flush=True)  # noqa: T201 — contract
+    count = f"{len(bot.guilds)} server{'' if len(bot.guilds) == 1 else 's'}"
+    print(f"Ready: {bot.user} in {count}.", flush=True)  # noqa: T201 — whoever started it waits
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
@@ -252,11 +298,16 @@ COMMANDS: dict[str, Callable[[Settings], Coroutine[None, None, None]]] = {
     "sync": sync,
     "migrate": migrate_only,
 }
+HELP = """run: the bot (the default) · sync: register the commands, also unchanged ones · migrate:
+bring the database to its newest tables. Settings come from the environment or a .env file;
+.env.example lists them."""
 
 
 def main() -> int:
     """Run one subcommand and return the process's exit status."""
-    parser = argparse.ArgumentParser(prog="bot.py", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="bot.py", description="Dailies, a Discord bot that makes videos.", epilog=HELP
+    )
     parser.add_argument("command", nargs="?", default="run", choices=COMMANDS)
     command = COMMANDS[parser.parse_args().command]
     try:

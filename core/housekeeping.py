@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
+
+
+def clear_leftovers(temporary: Path, folders: list[Path]) -> None:
+    """Delete what a killed process was in the middle of; only one process may use the folders."""
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for folder in folders:
+        for part in folder.glob("*.part"):
+            part.unlink(missing_ok=True)
 
 
 async def sweep_for_ever(folders: list[Path], keep_s: float) -> None:

@@ -115,6 +115,11 @@ class Job:
         """Whether the job has ended and everybody knows."""
         return self.told_at is not None
 
+    @property
+    def bill(self) -> int:
+        """The credits that a made clip costs: the whole hold where the provider did not say."""
+        return self.hold if self.cost is None else self.cost
+
 
 class Changes(TypedDict, total=False):
     """What an arrow may write besides the state."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from core.errors import JobEnded
     from core.jobs import Changes, Job, State
+    from core.ledger import Balance
     from core.video import VideoRequest
 
 
@@ -148,7 +149,7 @@ class FrameMaker(Protocol):
         """Return upright width and height in pixels, or raise BadImage."""
         ...
 
-    async def make(self, source: Path, ratio: tuple[int, int] | None) -> Picture:
+    async def make(self, source: Path, ratio: tuple[int, int]) -> Picture:
         """Check, strip and crop to `ratio`, or raise BadImage."""
         ...
 
@@ -157,7 +158,12 @@ class ClipChecker(Protocol):
     """Tells a whole, playable MP4 from everything else."""
 
     async def check(self, clip: Path) -> object:
-        """Return normally if it is one, or raise BadClip."""
+        """Return normally if it is one.
+
+        Raises:
+            BadClip: it is none.
+            ClipUnchecked: nobody can tell this time.
+        """
         ...
 
 
@@ -229,6 +235,10 @@ class OrderStore(Protocol):
 
     async def request_cancel(self, job_id: str, now: float) -> Job | None:
         """Mark a job that a provider may have; None if it cannot be cancelled any more."""
+        ...
+
+    async def balance(self, guild_id: int, opening_credits: int, now: float) -> Balance:
+        """Return a guild's credits; one seen for the first time gets its opening credits."""
         ...
 
 

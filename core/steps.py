@@ -12,24 +12,20 @@ from typing import TYPE_CHECKING
 
 from core.errors import (
     DeliveryFailed,
-    FetchError,
-    FetchForbidden,
-    FetchGone,
-    FetchTooLarge,
     GenerationExpired,
     InternalTrouble,
     JobEnded,
+    NoOrdersTaken,
     NotSubmitted,
     PollFailed,
     PostRefused,
-    ResultGone,
     SubmitInDoubt,
     SubmitLost,
     Undeliverable,
 )
 from core.jobs import Changes, Job, StaleJob, State, blame
-from core.polling import backoff_s
-from core.ports import Completed, Failed, Running
+from core.patience import GRACE_S, Patience, backoff_s
+from core.ports import Completed, Failed, Receipt, Running
 from core.pricing import capture_for
 
 if TYPE_CHECKING:
@@ -37,16 +33,15 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from core.clips import Clips
     from core.errors import DailiesError
-    from core.ports import ClipChecker, Clock, Fetcher, Messenger, Provider, WorkStore
+    from core.ports import Clock, Messenger, Provider, WorkStore
 
 log = logging.getLogger(__name__)
 
-CLIP_BYTES_MAX = 500_000_000
-TRIES_MIN = 4
-"""Failures in a row, in one run, before a deadline that has passed ends anything."""
-GONE_MIN = 8
-"""Times in a row, over a minute and a half, that a finished clip's file must be missing."""
+PAUSE_S_MAX = 15 * 60.0
+
+SubmitOutcome = Receipt | NotSubmitted | JobEnded | SubmitInDoubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class Timings:
     """How long each state may last, in seconds. Every deadline made of them is persisted.
 
     Attributes:
-        queue_s: how long a provider that takes nothing is asked, from the order.
+        queue_s: how old an order may be when it is sent.
         doubt_s: how long a provider's history is asked after a submit in doubt.
         generation_s: from the submit; providers keep results for an hour.
         fetch_s: how long a finished clip's download is tried.
@@ -75,16 +70,14 @@ class Steps:
 
     Attributes:
         pause: sleeps, and is interrupted by raising when the worker stops.
-        clips: folder of the fetched clips, one file a job.
+        frames: folder of the start frames.
     """
 
     store: WorkStore
     providers: Mapping[str, Provider]
     messenger: Messenger
-    fetcher: Fetcher
-    checker: ClipChecker
+    clips: Clips
     frames: Path
-    clips: Path
     clock: Clock
     pause: Callable[[float], Awaitable[None]]
     markup: Decimal
@@ -118,6 +111,8 @@ class Steps:
         if job.cancel_requested_at is not None:
             return await self._end(job, State.CANCELLED, captured=0)
         await self._pause_until(job.due_at)
+        if self.clock() >= job.created_at + self.timings.queue_s:
+            return await self._fail(job, NoOrdersTaken())
         provider = self.providers[job.provider]
         try:
             body = await self._body(job, provider)
@@ -134,33 +129,39 @@ class Steps:
 
     async def _submit_once(self, job: Job, provider: Provider, body: dict[str, object]) -> Job:
         now = self.clock()
-        give_up = now + provider.submit_limit_s + self.timings.doubt_s
-        intent: Changes = {"body": body, "submitted_at": now, "deadline": give_up}
+        give_up_at = now + provider.submit_limit_s + self.timings.doubt_s
+        intent: Changes = {"body": body, "submitted_at": now, "deadline": give_up_at}
         job = await self.store.move(job, State.SUBMITTING, intent)
-        try:
-            return await self._order(job, provider, body)
-        except SubmitInDoubt:
-            return job
-        except StaleJob:
-            raise
-        except Exception:
-            # The caller knows the job only as it was before its intent: it could not go on.
-            log.exception("job %s: what became of its submit was not recorded", job.id)
-            return job
+        outcome = await _outcome_of_submit(provider, job.model, body)
+        return await self._record(job, outcome)
 
-    async def _order(self, job: Job, provider: Provider, body: dict[str, object]) -> Job:
-        """Send the one request that costs money, and record its outcome."""
-        try:
-            receipt = await provider.submit(job.model, body)
-        except NotSubmitted as refusal:
-            return await self._submit_later(job, refusal)
-        except JobEnded as error:
-            return await self._fail(job, error)
-        return await self._accepted(job, {"provider_job_id": receipt.id, "answer": receipt.answer})
+    async def _record(self, job: Job, outcome: SubmitOutcome) -> Job:
+        """Write down what a submit came to, as often as it takes; if in vain, it is in doubt."""
+        patience = Patience(self.clock, job.deadline or 0.0, grace_s=0.0)
+        while not patience.is_over:
+            try:
+                return await self._record_once(job, outcome)
+            except StaleJob:
+                raise
+            except Exception:
+                log.exception("job %s: what became of its submit is not recorded yet", job.id)
+                patience.fail()
+                await self.pause(patience.wait_s)
+        return job
+
+    async def _record_once(self, job: Job, outcome: SubmitOutcome) -> Job:
+        match outcome:
+            case Receipt(id=provider_job_id, answer=answer):
+                accepted: Changes = {"provider_job_id": provider_job_id, "answer": answer}
+                return await self._accepted(job, accepted)
+            case NotSubmitted():
+                return await self._submit_later(job, outcome)
+            case JobEnded():
+                return await self._fail(job, outcome)
+            case SubmitInDoubt():
+                return job
 
     async def _submit_later(self, job: Job, refusal: NotSubmitted) -> Job:
-        if self.clock() >= job.created_at + self.timings.queue_s:
-            return await self._fail(job, GenerationExpired(refusal.detail))
         attempts = job.attempts + 1
         wait_s = max(refusal.retry_after_s or 0.0, backoff_s(attempts + 1))
         changes: Changes = {
@@ -181,20 +182,20 @@ class Steps:
         submitted_at = job.submitted_at or job.created_at
         answer_until = submitted_at + provider.submit_limit_s
         await self._pause_until(answer_until)
-        failures = 0
+        patience = self._patience(job)
         while True:
-            is_last_look = self.clock() >= (job.deadline or answer_until)
+            is_late = patience.is_late
             try:
                 found = await self._look_up(job, provider, submitted_at, answer_until)
-                failures = 0
+                patience.answered()
             except PollFailed:
-                found, failures = [], failures + 1
-                is_last_look = self._is_hopeless(job, failures)
+                found = []
+                patience.fail()
             if len(found) == 1:
                 return await self._accepted(job, {"provider_job_id": found[0]})
-            if found or is_last_look:
+            if found or patience.is_over or (is_late and not patience.failures):
                 return await self._end(job, State.IN_DOUBT, captured=0, error=SubmitLost())
-            await self.pause(max(self.timings.poll_s, backoff_s(failures)))
+            await self.pause(max(self.timings.poll_s, patience.wait_s))
 
     async def _look_up(self, job: Job, provider: Provider, since: float, until: float) -> list[str]:
         """Return the records that can only be this job's; none while another job may own them."""
@@ -207,23 +208,23 @@ class Steps:
     # --- generating → fetching ---
 
     async def _generate(self, job: Job) -> Job:
-        failures = 0
+        patience = self._patience(job)
         while True:
-            is_last_poll = self.clock() >= (job.deadline or 0.0)
+            is_late = patience.is_late
             try:
                 outcome = await self._poll(job)
-                failures = 0
+                patience.answered()
             except PollFailed:
-                outcome, failures = Running(), failures + 1
-                is_last_poll = self._is_hopeless(job, failures)
+                outcome = Running()
+                patience.fail()
             match outcome:
                 case Completed():
                     return await self._completed(job, outcome)
                 case Failed():
                     return await self._fail(job, outcome.error, {"answer": outcome.answer})
-                case Running() if is_last_poll:
+                case Running() if patience.is_over or (is_late and not patience.failures):
                     return await self._expire(job)
-            await self.pause(max(self.timings.poll_s, backoff_s(failures)))
+            await self.pause(max(self.timings.poll_s, patience.wait_s))
 
     async def _poll(self, job: Job) -> Running | Completed | Failed:
         return await self.providers[job.provider].poll(job.provider_job_id or "")
@@ -247,11 +248,9 @@ class Steps:
 
     async def _fetch(self, job: Job) -> Job:
         if job.cancel_requested_at is not None:
-            captured = job.hold if job.cost is None else job.cost
-            return await self._end(job, State.CANCELLED, captured=captured)
+            return await self._end(job, State.CANCELLED, captured=job.bill)
         try:
-            await self._download(job)
-            await self.checker.check(self.clip_of(job))
+            await self._clip(job)
         except JobEnded as error:
             return await self._fail(job, error)
         now = self.clock()
@@ -259,61 +258,30 @@ class Steps:
             job, {"posting_at": now, "deadline": now + self.timings.posting_s}
         )
 
-    async def _download(self, job: Job) -> None:
-        failures = gone = 0
-        while not self.clip_of(job).exists():
-            try:
-                await self._download_once(job)
-            except (FetchForbidden, FetchTooLarge) as error:
-                raise ResultGone(error.detail) from error
-            except (FetchError, PollFailed) as error:
-                failures += 1
-                gone = gone + 1 if isinstance(error, FetchGone) else 0
-                if gone >= GONE_MIN or self._is_hopeless(job, failures):
-                    raise ResultGone(error.detail) from error
-                await self.pause(backoff_s(failures))
-
-    async def _download_once(self, job: Job) -> None:
-        """Fetch the clip; where its address has died, ask the provider for a fresh one."""
-        to = self.clip_of(job)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        left_s = max(60.0, (job.deadline or 0.0) - self.clock())
-        url = job.result_url or ""
-        try:
-            await self.fetcher.fetch(url, to, max_bytes=CLIP_BYTES_MAX, timeout_s=left_s)
-        except FetchGone:
+    async def _clip(self, job: Job) -> Path:
+        async def new_url() -> str | None:
             outcome = await self._poll(job)
-            if not isinstance(outcome, Completed) or outcome.url == url:
-                raise
-            await self.fetcher.fetch(outcome.url, to, max_bytes=CLIP_BYTES_MAX, timeout_s=left_s)
+            return outcome.url if isinstance(outcome, Completed) else None
 
-    def clip_of(self, job: Job) -> Path:
-        """Return where a job's clip lies while it is on its way."""
-        return self.clips / f"{job.id}.mp4"
+        return await self.clips.obtain(job, new_url)
 
     # --- posting → done ---
 
     async def _post(self, job: Job, *, resumed: bool) -> Job:
-        failures = 0
+        patience = self._patience(job)
         while True:
-            is_last_look = self._is_hopeless(job, failures)
             try:
-                if resumed or failures:
-                    message_id = await self._post_unless_found(job, is_last_look=is_last_look)
+                if resumed or patience.failures:
+                    message_id = await self._post_unless_found(job, is_last_look=patience.is_over)
                 else:
                     message_id = await self._post_now(job)
             except JobEnded as error:
                 return await self._fail(job, error)
-            except DeliveryFailed as error:
-                if is_last_look:
-                    return await self._fail(job, PostRefused(error.detail))
-                failures += 1
-                await self.pause(backoff_s(failures))
+            except DeliveryFailed:
+                patience.fail()
+                await self.pause(patience.wait_s)
             else:
-                captured = job.hold if job.cost is None else job.cost
-                return await self._end(
-                    job, State.DONE, captured=captured, changes={"message_id": message_id}
-                )
+                return await self._posted(job, message_id)
 
     async def _post_unless_found(self, job: Job, *, is_last_look: bool) -> int:
         """Look for an earlier try's post: the nonce forbids a second one only for minutes."""
@@ -325,8 +293,11 @@ class Steps:
         return await self._post_now(job)
 
     async def _post_now(self, job: Job) -> int:
-        await self._download(job)
-        return await self.messenger.post(job, self.clip_of(job))
+        return await self.messenger.post(job, await self._clip(job))
+
+    async def _posted(self, job: Job, message_id: int) -> Job:
+        changes: Changes = {"message_id": message_id}
+        return await self._end(job, State.DONE, captured=job.bill, changes=changes)
 
     # --- the ends ---
 
@@ -351,39 +322,65 @@ class Steps:
 
     async def _tell(self, job: Job) -> Job:
         """Show the end until it was shown, or until nobody can be reached any more."""
-        self.clip_of(job).unlink(missing_ok=True)
-        failures = 0
-        while True:
+        self.clips.drop(job)
+        until = (job.ended_at or job.created_at) + self.timings.posting_s
+        patience = Patience(self.clock, until, GRACE_S)
+        while not patience.is_over:
             try:
                 await self.messenger.tell(job)
             except Undeliverable:
                 break
             except DeliveryFailed:
-                failures += 1
-                if self._is_hopeless(job, failures):
-                    break
-                await self.pause(backoff_s(failures))
+                patience.fail()
+                await self.pause(patience.wait_s)
             else:
                 break
         return await self.store.told(job, self.clock())
 
     async def give_up(self, job: Job) -> Job:
-        """End a job that our own faults keep from going on, and release its credits."""
+        """End a job that our own faults keep from going on, and release its credits.
+
+        What may stand in the channel already is looked for first.
+        """
         if job.state.is_end:
             return await self.store.told(job, self.clock())
+        if job.state is State.POSTING and (found := await self._find_at_last(job)):
+            return await self._posted(job, found)
         to = State.IN_DOUBT if job.state is State.SUBMITTING else State.FAILED
         return await self._end(job, to, captured=0, error=InternalTrouble(job.id))
+
+    async def _find_at_last(self, job: Job) -> int | None:
+        try:
+            return await self.messenger.find_post(job)
+        except DeliveryFailed:
+            raise
+        except Exception:
+            log.exception("job %s: its post cannot even be looked for", job.id)
+            return None
 
     def is_overdue(self, job: Job) -> bool:
         """Whether the job's present state should have been over by now."""
         since = job.ended_at or job.created_at
         return self.clock() >= (job.deadline or since + self.timings.posting_s)
 
-    def _is_hopeless(self, job: Job, failures: int) -> bool:
-        """Beyond the deadline, and this run has tried often enough to know (the clock may jump)."""
-        return failures >= TRIES_MIN and self.is_overdue(job)
+    def _patience(self, job: Job) -> Patience:
+        return Patience(self.clock, job.deadline or 0.0, GRACE_S)
 
     async def _pause_until(self, moment: float) -> None:
-        wait_s = moment - self.clock()
+        """Wait, but never longer than any wait of ours: an older clock may have set the moment."""
+        wait_s = min(moment - self.clock(), PAUSE_S_MAX)
         if wait_s > 0:
             await self.pause(wait_s)
+
+
+async def _outcome_of_submit(
+    provider: Provider, model: str, body: dict[str, object]
+) -> SubmitOutcome:
+    """Send the one request that costs money; what nobody foresaw leaves it in doubt."""
+    try:
+        return await provider.submit(model, body)
+    except (NotSubmitted, JobEnded, SubmitInDoubt) as outcome:
+        return outcome
+    except Exception as error:
+        log.exception("a submit ended in a way that nobody foresaw")
+        return SubmitInDoubt(type(error).__name__)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import BadImage, FetchError, FetchTooLarge, ImageUnreachable
+from core.errors import (
+    BadImage,
+    FetchError,
+    FetchTooLarge,
+    ImageUnreachable,
+    NotEnoughCredits,
+    TooBusy,
+)
 from core.jobs import CANCELLABLE_AT_A_PRICE, CANCELLABLE_AT_ONCE, Job, State
 from core.pricing import hold_for
 from core.video import VideoRequest, Wish, clean_prompt, nearest_aspect, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from decimal import Decimal
 
     from core.catalog import Model
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 
 IMAGE_BYTES_MAX = 20_000_000
 IMAGE_TIMEOUT_S = 30.0
+IMAGES_MAX = 10
 PLACEHOLDER_GRACE_S = 5.0
 """So long a new job waits for its placeholder, so that progress is never shown out of order."""
 DISCORD_CDN = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
@@ -54,6 +63,8 @@ class Videos:
 
     Attributes:
         nudge: tells the worker of this process that there is something to do.
+        show: has a job's placeholder brought up to date.
+        temporary: folder of images that are not checked yet.
     """
 
     store: OrderStore
@@ -62,8 +73,11 @@ class Videos:
     frames: FrameMaker
     clock: Clock
     nudge: Callable[[], None]
+    show: Callable[[Job], None]
+    temporary: Path
     markup: Decimal
     opening_credits: int
+    _images: int = 0
 
     @property
     def hold(self) -> int:
@@ -89,7 +103,9 @@ class Videos:
         request = self._request(wish)
         self.model.check(request)
         if wish.image_url is not None:
-            request = await self._with_start_frame(request, wish, wish.image_url)
+            await self._check_funds(wish.guild_id)
+            async with self._image_slot():
+                request = await self._with_start_frame(request, wish, wish.image_url)
         return await self.store.enqueue(self._job(wish, request), self.opening_credits)
 
     async def placed(self, job: Job, placeholder_id: int) -> None:
@@ -120,7 +136,26 @@ class Videos:
         if not confirmed:
             return CancelOutcome.NEEDS_CONFIRMATION
         marked = await self.store.request_cancel(job_id, self.clock())
-        return CancelOutcome.CANCELLING if marked else CancelOutcome.TOO_LATE
+        if marked is None:
+            return CancelOutcome.TOO_LATE
+        self.show(marked)
+        return CancelOutcome.CANCELLING
+
+    async def _check_funds(self, guild_id: int) -> None:
+        """Spare the work on an image that could not be paid for anyway; the hold decides later."""
+        balance = await self.store.balance(guild_id, self.opening_credits, self.clock())
+        if balance.available < self.hold:
+            raise NotEnoughCredits(self.hold, balance.available)
+
+    @asynccontextmanager
+    async def _image_slot(self) -> AsyncIterator[None]:
+        if self._images >= IMAGES_MAX:
+            raise TooBusy
+        self._images += 1
+        try:
+            yield
+        finally:
+            self._images -= 1
 
     def _request(self, wish: Wish) -> VideoRequest:
         return VideoRequest(
@@ -134,7 +169,7 @@ class Videos:
         """Download and normalise the image now, since Discord forgets it soon."""
         if wish.image_bytes > IMAGE_BYTES_MAX:
             raise BadImage(f"it is larger than {IMAGE_BYTES_MAX // 1_000_000} MB")
-        with tempfile.TemporaryDirectory(prefix="dailies-image-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.temporary) as folder:
             source = Path(folder) / "image"
             await self._download(url, source)
             aspect = wish.aspect or nearest_aspect(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.jobs import StaleJob
-from core.polling import backoff_s
+from core.patience import backoff_s
 
 if TYPE_CHECKING:
     from core.jobs import Job
@@ -149,13 +149,19 @@ class Worker:
             raise Stopping
         if troubles:
             job = await self.store.reload(job)
-        if troubles > TROUBLES_MAX and self.steps.is_overdue(job):
-            return await self.steps.give_up(job)
         if job.state.is_end:
             await self.progress.finish(job)
         else:
             self.progress.show(job)
-        return await self.steps.take(job, resumed=resumed)
+        try:
+            return await self.steps.take(job, resumed=resumed)
+        except (Stopping, StaleJob):
+            raise
+        except Exception:
+            if troubles < TROUBLES_MAX or not self.steps.is_overdue(job):
+                raise
+            log.exception("job %s: given up", job.id)
+            return await self.steps.give_up(job)
 
     async def _finish(self) -> None:
         """Let side effects in progress end, for a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,14 @@ from storage import ledger
 from storage.tables import jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator
 
     from sqlalchemy import ColumnElement, Row
 
     from core.ledger import Balance
     from storage.database import Database
+
+log = logging.getLogger(__name__)
 
 COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 
@@ -59,7 +62,7 @@ class JobStore:
         return await self._run(_request_cancel, job_id, now)
 
     async def balance(self, guild_id: int, opening_credits: int, now: float) -> Balance:
-        """See BudgetStore."""
+        """See OrderStore."""
         return await self._run(_balance, guild_id, opening_credits, now)
 
     async def claim(
@@ -161,12 +164,13 @@ def _claim(
 ) -> list[Job]:
     """A job that names this worker, but is not driven, was dropped: it is taken up again."""
     is_driven = (jobs.c.worker == worker) & jobs.c.id.in_(driving)
-    due = (
+    is_due = (jobs.c.state != State.QUEUED) | (jobs.c.due_at <= now)
+    free = (
         select(jobs.c.id)
         .where(
             jobs.c.told_at.is_(None),
-            jobs.c.due_at <= now,
             jobs.c.state != State.HELD,
+            is_due,
             or_(jobs.c.worker.is_(None), ~is_driven),
         )
         .order_by(jobs.c.due_at)
@@ -174,11 +178,20 @@ def _claim(
     )
     rows = connection.execute(
         update(jobs)
-        .where(jobs.c.id.in_(due))
+        .where(jobs.c.id.in_(free))
         .values(worker=worker, fence=jobs.c.fence + 1)
         .returning(*COLUMNS)
     )
-    return sorted((_job(row) for row in rows), key=lambda job: job.due_at)
+    return sorted(_readable(rows), key=lambda job: job.due_at)
+
+
+def _readable(rows: Iterable[Row[Any]]) -> Iterator[Job]:
+    """Leave out a row that another version wrote: it must not keep all others from being done."""
+    for row in rows:
+        try:
+            yield _job(row)
+        except ValueError:
+            log.exception("job %s cannot be read", row.id)
 
 
 def _reload(connection: Connection, job: Job) -> Job:

@@ -34,8 +34,8 @@ def post(connection: Connection, transfer: Transfer, now: float) -> None:
 
 
 def open_guild(connection: Connection, guild_id: int, opening_credits: int, now: float) -> None:
-    """Give a guild that is seen for the first time its account and its first credits."""
-    if _open(connection, free(guild_id)) and opening_credits > 0:
+    """Give a guild its first credits, once; while there are none to give, it is not opened."""
+    if opening_credits > 0 and _open(connection, free(guild_id)):
         post(connection, grant(guild_id, opening_credits, "opening credits"), now)
 
 

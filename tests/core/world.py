@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import select
 
 from core.catalog import Model
+from core.clips import Clips
 from core.errors import FetchGone, NotSubmitted
 from core.jobs import Job, State
 from core.ports import Completed, Failed, Receipt, Running
@@ -368,16 +369,25 @@ class World:
         self.web = ScriptedWeb(self.script)
         self.frames = ScriptedFrames(self.script)
         self.nudges = 0
+        self.shown: list[Job] = []
+
+    def clips(self, alarm: Alarm | None = None) -> Clips:
+        return Clips(
+            folder=self.folder / "clips",
+            fetcher=self.web,
+            checker=ScriptedChecker(self.script),
+            clock=self.clock,
+            pause=(alarm or VirtualAlarm(self.clock)).pause,
+            poll_s=TIMINGS.poll_s,
+        )
 
     def steps(self, alarm: Alarm | None = None) -> Steps:
         return Steps(
             store=self.store,
             providers={"segmind": self.provider},
             messenger=self.channel,
-            fetcher=self.web,
-            checker=ScriptedChecker(self.script),
+            clips=self.clips(alarm),
             frames=self.folder / "frames",
-            clips=self.folder / "clips",
             clock=self.clock,
             pause=(alarm or VirtualAlarm(self.clock)).pause,
             markup=self.markup,
@@ -407,6 +417,8 @@ class World:
             frames=self.frames,
             clock=self.clock,
             nudge=nudge,
+            show=self.shown.append,
+            temporary=self.folder,
             markup=self.markup,
             opening_credits=opening_credits,
         )
@@ -455,10 +467,10 @@ class World:
         [job] = await self.store.claim(name, 10, self.clock.now)
         return job
 
-    async def finish(self, job: Job) -> Job:
+    async def finish(self, job: Job, *, jobs_max: int = 5) -> Job:
         """Run a worker until the job's end was told; return the job as it ended."""
         ends = 0
-        async with self.working() as run:
+        async with self.working(self.worker(jobs_max=jobs_max)) as run:
             while not (now := await self.see(job)).is_settled:
                 while self.script.count("committed told") == ends:
                     if run.done():
@@ -483,7 +495,7 @@ class World:
         return [job for job in found if job is not None]
 
     def clip(self, job: Job) -> Path:
-        return self.steps().clip_of(job)
+        return self.clips().path_of(job)
 
     async def check_books(self) -> None:
         jobs = await self.jobs()
