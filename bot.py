@@ -17,7 +17,6 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from cogs._bot import DailiesBot, Services, use_api
-from cogs._cards import Cards
 from cogs._delivery import DiscordMessenger
 from core import logs
 from core.budgets import Budgets
@@ -102,9 +101,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
         opening_credits=settings.default_guild_credits,
     )
     budgets = Budgets(store, clock, settings.default_guild_credits)
-    cards = Cards(usual_wait_s=LUMA_RAY_3_2.usual_wait_s)
-    bot = DailiesBot(Services(videos, budgets, LUMA_RAY_3_2, cards))
-    messenger = DiscordMessenger(bot, cards)
+    bot = DailiesBot(Services(videos, budgets))
+    messenger = DiscordMessenger(bot, LUMA_RAY_3_2.usual_wait_s)
     progress = Progress(messenger)
     clips = Clips(
         folder=folders.clips,

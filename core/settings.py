@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 ENV_FILE = Path(".env")
 UNKNOWN = "{name} is no setting of Dailies; .env.example lists them all."
+WORDS = {
+    "int_parsing": "it must be a whole number",
+    "float_parsing": "it must be a number",
+    "decimal_parsing": "it must be a number",
+    "greater_than": "it must be more than {gt}",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than_equal": "it must be at most {le}",
+    "literal_error": "it must be {expected}",
+}
+"""What pydantic says of a value, for people."""
 OUR_PREFIXES = ("DISCORD_", "SEGMIND_", "WAVESPEED_")
 
 
@@ -46,7 +56,7 @@ class Settings(BaseSettings):
     poll_interval_s: float = Field(default=3, ge=0.1, le=60)
     submit_timeout_s: float = Field(default=60, ge=1, le=600)
     submit_doubt_s: float = Field(default=120, ge=0, le=3600)
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator(
         "discord_api_url", "segmind_base_url", "segmind_upload_url", "segmind_history_url"
@@ -144,5 +154,6 @@ def _sentence(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         return UNKNOWN.format(name=name)
     if fault["type"] == "missing":
-        return f"{name} is not set; .env.example says what it is for."
-    return f"{name} is wrong: {str(fault['msg']).removeprefix('Value error, ')}."
+        return f"{name} is not set: copy .env.example to .env and fill it in."
+    words = WORDS.get(fault["type"], "").format(**fault.get("ctx", {}))
+    return f"{name} is wrong: {words or str(fault['msg']).removeprefix('Value error, ')}."

@@ -4,29 +4,34 @@ All three, because each sees what the others cannot: aiohttp never asks a resolv
 IP address, and only the socket knows where the connection really goes.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import re
 import socket
+from typing import TYPE_CHECKING
 
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import AddrInfoType
 from yarl import URL
 
 from core.errors import FetchForbidden
 
-_HTTPS_PORT = 443
+if TYPE_CHECKING:
+    from aiohttp.connector import AddrInfoType
+
+HTTPS_PORT = 443
 
 # No control character, space, backslash or letter beyond ASCII: nothing two parsers read in two
 # ways. A signed URL is then sent as it came, since re-quoting it may break its signature.
-_PLAIN = re.compile(r"[!-\[\]-~]+")
-_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
+PLAIN = re.compile(r"[!-\[\]-~]+")
+NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.IGNORECASE)
 # inet_aton reads a last label like these as an IPv4 address: 2130706433, 127.1, 0x7f.1, 0177.0.0.1.
-_NUMERIC = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
+NUMERIC = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
 
 # Of IPv6 only global unicast, without the ranges that carry an IPv4 address (Teredo, 6to4). Older
 # Pythons call some of the rest global.
-_IPV6_UNICAST = ipaddress.ip_network("2000::/3")
-_IPV6_CARRIERS = (ipaddress.ip_network("2001::/23"), ipaddress.ip_network("2002::/16"))
+IPV6_UNICAST = ipaddress.ip_network("2000::/3")
+IPV6_CARRIERS = (ipaddress.ip_network("2001::/23"), ipaddress.ip_network("2002::/16"))
 
 
 def is_public(address: str) -> bool:
@@ -38,7 +43,7 @@ def is_public(address: str) -> bool:
     if not ip.is_global or ip.is_multicast:
         return False
     return ip.version == 4 or (  # noqa: PLR2004 — IPv4 is called 4
-        ip in _IPV6_UNICAST and not any(ip in carrier for carrier in _IPV6_CARRIERS)
+        ip in IPV6_UNICAST and not any(ip in carrier for carrier in IPV6_CARRIERS)
     )
 
 
@@ -49,7 +54,7 @@ def parse(text: str, base: URL | None = None) -> URL:
         FetchForbidden: it is no http(s) URL, or one that could be read in two ways.
     """
     refusal = FetchForbidden("not an address to download from")
-    if not _PLAIN.fullmatch(text):
+    if not PLAIN.fullmatch(text):
         raise refusal
     try:
         url = URL(text, encoded=True)
@@ -80,7 +85,7 @@ class AddressRules:
             raise FetchForbidden("the address names a user")
         if url.origin() in self._origins:
             return
-        if url.scheme != "https" or url.port != _HTTPS_PORT:
+        if url.scheme != "https" or url.port != HTTPS_PORT:
             raise FetchForbidden("only https on port 443 is fetched")
         _check_host(url.raw_host or "", hosts)
 
@@ -130,7 +135,7 @@ class CheckedResolver(AbstractResolver):
 def _check_host(host: str, hosts: frozenset[str] | None) -> None:
     if hosts is not None and host.lower() not in hosts:
         raise FetchForbidden("this host is not fetched from")
-    if not (_is_literal(host) or (_NAME.fullmatch(host) and not _NUMERIC.fullmatch(host))):
+    if not (_is_literal(host) or (NAME.fullmatch(host) and not NUMERIC.fullmatch(host))):
         raise FetchForbidden("not a host name")
     if _is_literal(host) and not is_public(host):
         raise FetchForbidden("the address leads into a private network")

@@ -1,10 +1,15 @@
 """Files appear whole under their name, or not at all."""
 
+from __future__ import annotations
+
 import os
 import secrets
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @contextmanager

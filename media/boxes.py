@@ -4,39 +4,42 @@ Nothing is decoded and nothing recurses: the path moov/trak/mdia/minf/stbl is fo
 and every count is capped before it is used.
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from core.errors import BadClip
 
-_HEADER_BYTES = 8
-_MAX_SIDE = 4096
-_MAX_DURATION_S = 60
-_MAX_MOOV_BYTES = 8 << 20  # That of a minute is some 100 kB.
-_MAX_BOXES = 64
-_MAX_ENTRIES = 20_000  # A minute at 240 frames per second has 14,400.
-_DURATION_SLACK_S = 1.0
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEADER_BYTES = 8
+SIDE_MAX = 4096
+DURATION_S_MAX = 60
+MOOV_BYTES_MAX = 8 << 20  # That of a minute is some 100 kB.
+BOXES_MAX = 64
+ENTRIES_MAX = 20_000  # A minute at 240 frames per second has 14,400.
+DURATION_SLACK_S = 1.0
 # H.264 profiles beyond 4:2:0, which browsers do not play: CAVLC 4:4:4, High 4:2:2, High 4:4:4.
-_UNPLAYABLE_PROFILES = frozenset({44, 122, 244})
+UNPLAYABLE_PROFILES = frozenset({44, 122, 244})
 # Lengths of an avc1 entry's fixed fields, and where in them its size stands.
-_AVC1_FIELDS_BYTES, _AVC1_SIZE_AT = 78, 24
-_CUT_SHORT = "the file is cut short"
+AVC1_FIELDS_BYTES, AVC1_SIZE_AT = 78, 24
+CUT_SHORT = "the file is cut short"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What a clip is: size in pixels, length in seconds, codec ("h264")."""
+    """What a clip is: size in pixels, length in seconds."""
 
     width: int
     height: int
     duration_s: float
-    codec: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Box:
     """A box at the top of the file; `start` and `end` enclose its payload."""
 
@@ -66,7 +69,7 @@ def read_facts(clip: Path) -> ClipFacts:
 
 def _top_boxes(file: BinaryIO, size: int) -> Iterator[_Box]:
     position = 0
-    for index in range(_MAX_BOXES):
+    for index in range(BOXES_MAX):
         if position == size and index:
             return
         file.seek(position)
@@ -74,7 +77,7 @@ def _top_boxes(file: BinaryIO, size: int) -> Iterator[_Box]:
         if index == 0 and box.kind != b"ftyp":
             raise BadClip("it is not an MP4")
         if box.end > size:
-            raise BadClip(_CUT_SHORT)
+            raise BadClip(CUT_SHORT)
         yield box
         position = box.end
     raise BadClip("it has too many boxes")
@@ -83,14 +86,14 @@ def _top_boxes(file: BinaryIO, size: int) -> Iterator[_Box]:
 def _top_box(header: bytes, position: int, file_size: int) -> _Box:
     if not header:
         raise BadClip("the file is empty")
-    header_size = _HEADER_BYTES
+    header_size = HEADER_BYTES
     try:
         size, kind = struct.unpack_from(">I4s", header)
         if size == 1:
             header_size = 16
             (size,) = struct.unpack_from(">Q", header, 8)
     except struct.error:
-        raise BadClip(_CUT_SHORT if position else "it is not an MP4") from None
+        raise BadClip(CUT_SHORT if position else "it is not an MP4") from None
     if size == 0:  # It goes on to the end of the file.
         size = file_size - position
     if size < header_size:
@@ -99,7 +102,7 @@ def _top_box(header: bytes, position: int, file_size: int) -> _Box:
 
 
 def _read(file: BinaryIO, box: _Box) -> memoryview:
-    if box.end - box.start > _MAX_MOOV_BYTES:
+    if box.end - box.start > MOOV_BYTES_MAX:
         raise BadClip("its index is too large")
     file.seek(box.start)
     return memoryview(file.read(box.end - box.start))
@@ -107,13 +110,13 @@ def _read(file: BinaryIO, box: _Box) -> memoryview:
 
 def _children(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     position = 0
-    for _ in range(_MAX_BOXES):
-        if len(data) - position < _HEADER_BYTES:  # QuickTime ends some boxes with four zeros.
+    for _ in range(BOXES_MAX):
+        if len(data) - position < HEADER_BYTES:  # QuickTime ends some boxes with four zeros.
             return
         size, kind = struct.unpack_from(">I4s", data, position)
-        if not _HEADER_BYTES <= size <= len(data) - position:
+        if not HEADER_BYTES <= size <= len(data) - position:
             raise BadClip("its index is damaged")
-        yield kind, data[position + _HEADER_BYTES : position + size]
+        yield kind, data[position + HEADER_BYTES : position + size]
         position += size
     raise BadClip("its index has too many boxes")
 
@@ -136,10 +139,10 @@ def _read_moov(moov: memoryview, mdats: list[_Box]) -> ClipFacts:
     lengths_s = [_check_track(track, mdats) for track in videos + sounds]
     scale, ticks = _scale_and_ticks(_find(moov, b"mvhd"))
     movie_s = ticks / scale
-    if not 0 < movie_s <= min(_MAX_DURATION_S, max(lengths_s) + _DURATION_SLACK_S):
+    if not 0 < movie_s <= min(DURATION_S_MAX, max(lengths_s) + DURATION_SLACK_S):
         raise BadClip(f"it claims to last {movie_s:.1f} s")
     width, height = _read_avc1(_find(videos[0], b"mdia", b"minf", b"stbl", b"stsd"))
-    return ClipFacts(width, height, lengths_s[0], "h264")
+    return ClipFacts(width, height, lengths_s[0])
 
 
 def _handler(track: memoryview) -> bytes:
@@ -165,15 +168,15 @@ def _check_track(track: memoryview, mdats: list[_Box]) -> float:
     scale, claimed_ticks = _scale_and_ticks(_find(media, b"mdhd"))
     timed, ticks = _read_times(_find(table, b"stts"))
     length_s = ticks / scale
-    if timed != count or abs(ticks - claimed_ticks) > _DURATION_SLACK_S * scale:
+    if timed != count or abs(ticks - claimed_ticks) > DURATION_SLACK_S * scale:
         raise BadClip("its index contradicts itself about its length")
-    if not 0 < length_s <= _MAX_DURATION_S:
-        raise BadClip(f"it lasts {length_s:.1f} s, at most {_MAX_DURATION_S}")
+    if not 0 < length_s <= DURATION_S_MAX:
+        raise BadClip(f"it lasts {length_s:.1f} s, at most {DURATION_S_MAX}")
     return length_s
 
 
 def _entries(data: memoryview, layout: str, at: int, count: int) -> Iterator[tuple[int, ...]]:
-    if count > _MAX_ENTRIES:
+    if count > ENTRIES_MAX:
         raise BadClip("its index is too long")
     size = count * struct.calcsize(layout)
     if len(data) - at < size:
@@ -185,7 +188,7 @@ def _check_samples(stsz: memoryview, data_bytes: int) -> int:
     each, count = struct.unpack_from(">4xII", stsz)
     total = each * count if each else sum(size for (size,) in _entries(stsz, ">I", 12, count))
     if not 0 < total <= data_bytes:
-        raise BadClip(_CUT_SHORT)
+        raise BadClip(CUT_SHORT)
     return int(count)
 
 
@@ -195,7 +198,7 @@ def _check_chunks(table: memoryview, mdats: list[_Box]) -> None:
     (count,) = struct.unpack_from(">4xI", chunks)
     for (offset,) in _entries(chunks, ">Q" if wide else ">I", 8, count):
         if not any(box.start <= offset < box.end for box in mdats):
-            raise BadClip(_CUT_SHORT)
+            raise BadClip(CUT_SHORT)
 
 
 def _read_times(stts: memoryview) -> tuple[int, int]:
@@ -211,10 +214,10 @@ def _read_avc1(stsd: memoryview) -> tuple[int, int]:
         names = ", ".join(kind.decode("ascii", "replace") for kind, _ in entries)
         raise BadClip(f"its codec is {names!r} instead of H.264")
     entry = entries[0][1]
-    width, height = struct.unpack_from(">HH", entry, _AVC1_SIZE_AT)
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
-        raise BadClip(f"its size is {width} x {height}, at most {_MAX_SIDE} a side")
-    (profile,) = struct.unpack_from(">xB", _find(entry[_AVC1_FIELDS_BYTES:], b"avcC"))
-    if profile in _UNPLAYABLE_PROFILES:
+    width, height = struct.unpack_from(">HH", entry, AVC1_SIZE_AT)
+    if not (0 < width <= SIDE_MAX and 0 < height <= SIDE_MAX):
+        raise BadClip(f"its size is {width} x {height}, at most {SIDE_MAX} a side")
+    (profile,) = struct.unpack_from(">xB", _find(entry[AVC1_FIELDS_BYTES:], b"avcC"))
+    if profile in UNPLAYABLE_PROFILES:
         raise BadClip(f"its H.264 profile {profile} does not play in browsers")
     return width, height

@@ -1,22 +1,27 @@
 """Runs one command on untrusted bytes in a child process that cannot outgrow its limits."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 if sys.platform == "linux":
     import resource
 
 # What a program needs to find itself; above all no token and no key.
-_INHERITED = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT", "TMPDIR", "TEMP")
-_NICENESS = 10
-_OUTPUT_CAP_BYTES = 65_536
+INHERITED = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT", "TMPDIR", "TEMP")
+NICENESS = 10
+OUTPUT_BYTES_MAX = 65_536
 
 
 class ChildTimeout(Exception):
@@ -27,7 +32,7 @@ class ChildKilled(Exception):
     """The child was ended by a signal: it crashed, or ran into a limit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What a child may use. Windows and macOS know only the wall-clock time.
 
@@ -44,7 +49,7 @@ class Limits:
     file_bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finished:
     """How a child ended by itself; of each output the first 64 KiB."""
 
@@ -71,7 +76,7 @@ async def run(argv: Sequence[str], limits: Limits, *, cwd: Path) -> Finished:
         stdout=PIPE,
         stderr=PIPE,
         cwd=cwd,
-        env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+        env={name: os.environ[name] for name in INHERITED if name in os.environ},
         start_new_session=True,
     )
     try:
@@ -95,21 +100,31 @@ async def _finish(process: Process) -> Finished:
 async def _head(stream: asyncio.StreamReader | None) -> bytes:
     """Keep the head of an output, and read the rest away so that the child is never blocked."""
     head = bytearray()
-    while stream is not None and (chunk := await stream.read(_OUTPUT_CAP_BYTES)):
-        head += chunk[: _OUTPUT_CAP_BYTES - len(head)]
+    while stream is not None and (chunk := await stream.read(OUTPUT_BYTES_MAX)):
+        head += chunk[: OUTPUT_BYTES_MAX - len(head)]
     return bytes(head)
 
 
 def _restrict(pid: int, limits: Limits) -> None:
     with suppress(ProcessLookupError):  # It has ended already.
         if sys.platform != "win32":
-            os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
+            _be_nice(pid)
         if sys.platform == "linux":
             # One second between the limits tells "too slow" (SIGXCPU) from other kills.
             _limit(pid, resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1)
             _limit(pid, resource.RLIMIT_AS, limits.memory_bytes, limits.memory_bytes)
             _limit(pid, resource.RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes)
             _limit(pid, resource.RLIMIT_CORE, 0, 0)
+
+
+if sys.platform != "win32":
+
+    def _be_nice(pid: int) -> None:
+        """Let others go first; a system that forbids even that makes no picture unreadable."""
+        with suppress(PermissionError):
+            # Below our own niceness, only a privileged process may go.
+            niceness = max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
+            os.setpriority(os.PRIO_PROCESS, pid, niceness)
 
 
 if sys.platform == "linux":

@@ -1,25 +1,30 @@
 """The one guarded fetcher: every download whose address came from outside goes through it."""
 
+from __future__ import annotations
+
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
-from yarl import URL
 
 from core.errors import FetchFailed, FetchForbidden, FetchGone, FetchTooLarge
 from media._addresses import AddressRules, CheckedResolver, parse
 from media._files import part_beside, publish
 
-_MAX_REDIRECTS = 3
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_GONE = frozenset({401, 403, 404, 410})
-_OK = 200
-_FLOOR_BYTES_PER_S = 10_000
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from aiohttp.abc import AbstractResolver
+    from yarl import URL
+
+REDIRECTS_MAX = 3
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+GONE = frozenset({401, 403, 404, 410})
+OK = 200
+BYTES_PER_S_MIN = 10_000
 
 
 class GuardedFetcher:
@@ -98,18 +103,18 @@ class GuardedFetcher:
     async def _open(
         self, url: URL, hosts: frozenset[str] | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        for _ in range(_MAX_REDIRECTS + 1):
+        for _ in range(REDIRECTS_MAX + 1):
             self._rules.check_url(url, hosts)
             async with self._session().get(url, allow_redirects=False) as response:
-                if response.status not in _REDIRECTS:
+                if response.status not in REDIRECTS:
                     yield response
                     return
                 url = _redirect(url, response.headers.get("Location", ""))
-        raise FetchFailed(f"more than {_MAX_REDIRECTS} redirects from {url.raw_host}")
+        raise FetchFailed(f"more than {REDIRECTS_MAX} redirects from {url.raw_host}")
 
     async def _save(self, response: aiohttp.ClientResponse, to: Path, max_bytes: int) -> None:
         with part_beside(to) as part:
-            with _create(part) as file:
+            with part.open("xb") as file:
                 await self._copy(response.content, file, max_bytes)
             await asyncio.to_thread(publish, part, to)
 
@@ -154,15 +159,15 @@ class _Floor:
         passed_s = time.monotonic() - self._since_s
         if passed_s < self._window_s:
             return
-        if self._bytes < _FLOOR_BYTES_PER_S * passed_s:
-            raise FetchFailed(f"slower than {_FLOOR_BYTES_PER_S} bytes per second")
+        if self._bytes < BYTES_PER_S_MIN * passed_s:
+            raise FetchFailed(f"slower than {BYTES_PER_S_MIN} bytes per second")
         self._since_s, self._bytes = time.monotonic(), 0
 
 
 def _check_answer(response: aiohttp.ClientResponse, max_bytes: int) -> None:
-    if response.status in _GONE:
+    if response.status in GONE:
         raise FetchGone(f"HTTP {response.status} from {response.url.raw_host}")
-    if response.status != _OK:
+    if response.status != OK:
         raise FetchFailed(f"HTTP {response.status} from {response.url.raw_host}")
     if (response.content_length or 0) > max_bytes:
         raise FetchTooLarge(f"more than {max_bytes} bytes")
@@ -173,7 +178,3 @@ def _redirect(url: URL, location: str) -> URL:
     if url.scheme == "https" and target.scheme != "https":
         raise FetchForbidden("a redirect leads from https to http")
     return target
-
-
-def _create(part: Path) -> BinaryIO:
-    return part.open("xb")

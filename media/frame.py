@@ -1,5 +1,7 @@
 """Start frames: a member's picture becomes a plain, upright JPEG without metadata."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import logging
@@ -12,19 +14,19 @@ from core.errors import BadImage
 from media import child
 from media._files import part_beside, publish
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-MAX_SOURCE_BYTES = 20_000_000
+SOURCE_BYTES_MAX = 20_000_000
 """The largest picture that is looked at."""
 
-_CHILD = Path(__file__).with_name("_frame_child.py")
-_REFUSED = 3
-_LIMITS = child.Limits(wall_s=15, cpu_s=10, memory_bytes=1 << 30, file_bytes=MAX_SOURCE_BYTES)
-_BROKEN = "the file is broken or cut short"
-_DETAIL_CAP = 200
+CHILD = Path(__file__).with_name("_frame_child.py")
+REFUSED = 3
+LIMITS = child.Limits(wall_s=15, cpu_s=10, memory_bytes=1 << 30, file_bytes=SOURCE_BYTES_MAX)
+BROKEN = "the file is broken or cut short"
+DETAIL_MAX = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A start frame as a provider gets it: a JPEG of `width` x `height` pixels."""
 
@@ -50,32 +52,32 @@ class FrameMaker:
         """
         return await self._run(source)
 
-    async def make(self, source: Path, ratio: tuple[int, int] | None) -> Frame:
+    async def make(self, source: Path, ratio: tuple[int, int]) -> Frame:
         """Turn a picture into a start frame, cropped about its centre to `ratio` (across, down).
 
-        The frame's longest side has 1,920 pixels at most; without a ratio it keeps its shape.
+        The frame's longest side has 1,920 pixels at most.
 
         Raises:
             BadImage: it cannot be a start frame.
         """
-        shape = f"{ratio[0]}:{ratio[1]}" if ratio else "own"
+        across, down = ratio
         with part_beside(self._folder / "frame") as part:
-            width, height = await self._run(source, str(part), shape)
+            width, height = await self._run(source, str(part), f"{across}:{down}")
             path = await asyncio.to_thread(_store, part)
         return Frame(path, width, height)
 
     async def _run(self, source: Path, *arguments: str) -> tuple[int, int]:
         path = await asyncio.to_thread(_check_size, source)
         # -P: the script's folder holds our modules, not its own.
-        argv = [sys.executable, "-P", str(_CHILD), str(path), *arguments]
+        argv = [sys.executable, "-P", str(CHILD), str(path), *arguments]
         try:
             async with self._slots:
-                finished = await child.run(argv, _LIMITS, cwd=self._folder)
+                finished = await child.run(argv, LIMITS, cwd=self._folder)
         except child.ChildTimeout:
             raise BadImage("it took too long to read") from None
         except child.ChildKilled as error:
-            _log.warning("the picture's child was killed %s", error)
-            raise BadImage(_BROKEN) from None
+            log.warning("the picture's child was killed %s", error)
+            raise BadImage(BROKEN) from None
         return _read_answer(finished)
 
 
@@ -83,18 +85,18 @@ def _check_size(source: Path) -> Path:
     size = source.stat().st_size
     if size == 0:
         raise BadImage("the file is empty")
-    if size > MAX_SOURCE_BYTES:
-        raise BadImage(f"it is larger than {MAX_SOURCE_BYTES // 10**6} MB")
+    if size > SOURCE_BYTES_MAX:
+        raise BadImage(f"it is larger than {SOURCE_BYTES_MAX // 10**6} MB")
     return source.resolve()
 
 
 def _read_answer(finished: child.Finished) -> tuple[int, int]:
     answer = finished.stdout.decode("ascii", "replace")
-    if finished.returncode == _REFUSED:
-        raise BadImage(answer[:_DETAIL_CAP])
+    if finished.returncode == REFUSED:
+        raise BadImage(answer[:DETAIL_MAX])
     if finished.returncode != 0:
-        _log.info("the picture's child failed: %r", finished.stderr[-_DETAIL_CAP:])
-        raise BadImage(_BROKEN)
+        log.info("the picture's child failed: %r", finished.stderr[-DETAIL_MAX:])
+        raise BadImage(BROKEN)
     width, height = map(int, answer.split())
     return width, height
 

@@ -54,7 +54,15 @@ REFUSALS: dict[int, type[JobEnded]] = {
     HTTPStatus.METHOD_NOT_ALLOWED: ModelGone,
     HTTPStatus.GONE: ModelGone,
 }
+# Documented as such, so that they are read without words too; 405 is a page of HTML.
+PLAIN_REFUSALS = {
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.PAYMENT_REQUIRED,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+}
 UNDECIDED = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+URL_PLACES = ("video", "output", "outputs", "video_url", "url")
+URL_DEPTH_MAX = 8
 TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
@@ -137,17 +145,15 @@ class Segmind:
         return _receipt(answer)
 
     async def poll(self, provider_job_id: str) -> Running | Completed | Failed:
-        """See Provider. Results expire after an hour; the history knows them at any age."""
+        """See Provider. What the result lacks, or lost after its hour, the history may know."""
         request_url = f"{self._v2}/requests/{quote(provider_job_id, safe='')}"
         status = await self._get(f"{request_url}/status")
         if status.status == HTTPStatus.NOT_FOUND:
             return await self._poll_history(provider_job_id)
         if _state(status) != "COMPLETED":
             return _unfinished(status)
-        result = await self._get(request_url)
-        if _state(result) != "COMPLETED":
-            return _unfinished(result)
-        return _completed(result.data, _video_url(result.data), _metrics_cost(result.data))
+        outcome = _outcome_of_result(await self._get(request_url))
+        return outcome or await self._poll_history(provider_job_id)
 
     async def find(self, model: str, body: dict[str, Any], since: float, until: float) -> list[str]:
         """See Provider. The window is widened by a minute, since two clocks are compared."""
@@ -220,17 +226,28 @@ def _upload_refusal(answer: Answer) -> JobEnded | NotSubmitted:
 
 def _refusal(answer: Answer) -> JobEnded | None:
     """Return what a definite refusal means, or None where the answer is none."""
+    if not _is_definite(answer):
+        return None
     words = _words(answer)
     known = REFUSALS.get(answer.status)
     if known is not None:
         return known(words)
-    if answer.status in UNDECIDED or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return None
     if answer.status == HTTPStatus.NOT_ACCEPTABLE and _is_about_money(words):
         return ProviderOutOfCredits(words)
-    if answer.status >= HTTPStatus.BAD_REQUEST:
-        return _moderation(words) or RequestRejected(words)
-    return None
+    return _moderation(words) or RequestRejected(words)
+
+
+def _is_definite(answer: Answer) -> bool:
+    """Tell Segmind's own 4xx from a proxy's page: that one cannot know what Segmind did."""
+    if answer.status in PLAIN_REFUSALS:
+        return True
+    is_refusal = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if not is_refusal or answer.status in UNDECIDED:
+        return False
+    is_documented_text = (
+        answer.status == HTTPStatus.NOT_ACCEPTABLE and answer.text.strip() == "Invalid content type"
+    )
+    return is_documented_text or bool(_words_in(answer.data))
 
 
 def _is_about_money(words: str) -> bool:
@@ -262,12 +279,24 @@ def _unfinished(answer: Answer) -> Running | Failed:
     return Running(answer.data)
 
 
+def _outcome_of_result(result: Answer) -> Running | Completed | Failed | None:
+    """Return None where the result is gone, or names no video where we know to look."""
+    if result.status == HTTPStatus.NOT_FOUND:
+        return None
+    if _state(result) != "COMPLETED":
+        return _unfinished(result)
+    url = _first_url(result.data)
+    return Completed(url, _metrics_cost(result.data), result.data) if url else None
+
+
 def _outcome_of_record(record: dict[str, Any]) -> Running | Completed | Failed:
     status = record.get("model_status")
     match status.upper() if isinstance(status, str) else None:
         case "COMPLETED":
             url = _first_url(record.get("generation_url"))
-            return _completed(record, url, _usd(record.get("credits_deduction")))
+            if url is None:
+                raise PollFailed("it finished without naming a video")
+            return Completed(url, _usd(record.get("credits_deduction")), record)
         case "FAILED":
             return _failed(record, _words_in(record) or "no reason given")
         case str():
@@ -280,30 +309,15 @@ def _failed(data: dict[str, Any], words: str) -> Failed:
     return Failed(_moderation(words) or GenerationFailed(words), data)
 
 
-def _completed(
-    data: dict[str, Any], url: str | None, billed_usd: Decimal | None
-) -> Completed | Failed:
-    if url is None:
-        return Failed(GenerationFailed("it finished without naming a video"), data)
-    return Completed(url, billed_usd, data)
-
-
-def _video_url(data: dict[str, Any]) -> str | None:
-    """Look where the docs, the pages and what was observed put the video's address."""
-    for place in ("video", "output", "video_url", "url"):
-        url = _first_url(data.get(place))
-        if url is not None:
-            return url
-    return None
-
-
-def _first_url(value: object) -> str | None:
+def _first_url(value: object, depth: int = URL_DEPTH_MAX) -> str | None:
+    """Look where the docs, the pages and what was observed put an address, one in another."""
+    if isinstance(value, str):
+        return value if value.startswith(("https://", "http://")) else None
     if isinstance(value, dict):
-        value = value.get("url")
-    if isinstance(value, list):
-        return _first_url(value[0]) if value else None
-    is_address = isinstance(value, str) and value.startswith(("https://", "http://"))
-    return value if is_address and isinstance(value, str) else None
+        value = [value.get(place) for place in URL_PLACES]
+    if not isinstance(value, list) or depth == 0:
+        return None
+    return next(filter(None, (_first_url(item, depth - 1) for item in value)), None)
 
 
 def _metrics_cost(data: dict[str, Any]) -> Decimal | None:

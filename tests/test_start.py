@@ -15,6 +15,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import unused_port
 
+from storage.lock import holding
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -58,7 +60,10 @@ async def start(folder: Path, *arguments: str, **environment: str) -> Ended:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"DISCORD_TOKEN": ""}, "DISCORD_TOKEN is not set; .env.example says what it is for."),
+        (
+            {"DISCORD_TOKEN": ""},
+            "DISCORD_TOKEN is not set: copy .env.example to .env and fill it in.",
+        ),
         ({"SEGMIND_KEY": "s3cret"}, "SEGMIND_KEY is no setting of Dailies"),
         ({"SEGMIND_BASE_URL": "http://s3cret"}, "SEGMIND_BASE_URL is wrong: must be an https"),
     ],
@@ -141,3 +146,11 @@ async def test_a_data_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> N
     assert ended.status == 1
     assert ended.last_words.startswith("DATA_DIR cannot be used")
     assert "Traceback" not in ended.err
+
+
+async def test_a_second_bot_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with holding(tmp_path / "lock"):
+        ended = await start(tmp_path, **REQUIRED, DATA_DIR=str(tmp_path))
+    assert ended.status == 1
+    assert ended.err.startswith("Another bot is already running on this DATA_DIR")
+    assert ended.err.count("\n") == 1

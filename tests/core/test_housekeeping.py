@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from core import housekeeping
-from core.housekeeping import sweep_for_ever
+from core.housekeeping import clear_leftovers, sweep_for_ever
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,3 +61,15 @@ async def test_it_sweeps_again_and_survives_a_missing_folder(
         for name in ("first", "second"):
             await gone(file_of_age(tmp_path / name, 3700))
         assert not sweeper.done()
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    clips, temporary = tmp_path / "clips", tmp_path / "temporary"
+    clip = file_of_age(clips / "a.mp4", 5)
+    part = file_of_age(clips / "b.mp4.1234.part", 5)
+    image = file_of_age(temporary / "folder" / "image", 5)
+    clear_leftovers(temporary, [clips])
+    assert clip.exists()
+    assert not part.exists()
+    assert not image.exists()
+    assert temporary.is_dir()

@@ -392,11 +392,18 @@ class TestASubmitInDoubt:
         world.script.at("find", *(PollFailed() for _ in range(4)), works, fails_at_the_end)
         assert (await world.finish(job)).state is State.DONE
 
-    async def test_a_lost_commit_of_the_answer_is_reconciled(self, world: World) -> None:
-        world.script.at("commit generating", RuntimeError("database is locked"))
+    async def test_the_answer_is_recorded_until_that_works(self, world: World) -> None:
+        world.script.at("commit generating", *(RuntimeError("locked") for _ in range(5)))
+        job = await world.finish(await world.order())
+        assert (job.state, job.provider_job_id) == (State.DONE, "r1")
+        assert (len(world.provider.asked), world.script.count("find")) == (1, 0)
+
+    async def test_an_answer_that_is_never_recorded_is_reconciled(self, world: World) -> None:
+        world.script.at("commit generating", *(RuntimeError("locked") for _ in range(12)))
         job = await world.finish(await world.order())
         assert (job.state, job.provider_job_id) == (State.DONE, "r1")
         assert len(world.provider.asked) == 1
+        assert world.script.count("find") > 0
 
     async def test_an_answer_that_nobody_foresaw_is_reconciled(self, world: World) -> None:
         world.script.at("submitted", RuntimeError("a bug in the adapter"))

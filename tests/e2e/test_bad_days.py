@@ -82,6 +82,7 @@ async def day(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BadDay]
         ),
         pytest.param([STATUS | {"kind": "html", "times": 2}], id="HTML while waiting"),
         pytest.param([OUTPUT | {"kind": "truncate"}], id="broken download"),
+        pytest.param([OUTPUT | {"kind": "html"}], id="HTML at download"),
         pytest.param([OUTPUT | {"kind": "status_before", "status": 503}], id="503 at download"),
         pytest.param([POST | {"kind": "status_after", "status": 500}], id="500 after posting"),
         pytest.param([POST | {"kind": "lost_reply"}], id="lost answer to the post"),
@@ -116,7 +117,9 @@ async def test_a_definite_refusal_is_told_and_free(day: BadDay, status: int, wor
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        pytest.param(OUTPUT | {"kind": "html"}, "BadClip", id="a file that is no video"),
+        pytest.param(
+            OUTPUT | {"kind": "html", "times": 3}, "BadClip", id="a file that is no video"
+        ),
         pytest.param(
             POST | {"kind": "status_before", "status": 413}, "ClipTooLarge", id="over the limit"
         ),

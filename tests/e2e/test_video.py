@@ -119,6 +119,11 @@ async def test_cancelling_what_the_service_has_asks_first(bot: BotProcess, world
     await world.click(await placeholder(world), "Cancel")
     warning = await private_answer(world, "already working on this clip")
     await world.click(warning, "Cancel anyway")
+    await private_answer(world, "Cancelled")
+    running = await placeholder(world)
+    assert running["embeds"][0]["title"].startswith("Cancelling")
+    assert running["components"] == []
+    assert not any(job["ended_at"] for job in bot.jobs()), "it was to be seen before the end"
     [job] = await bot.settled()
     assert (job["state"], job["captured"]) == ("cancelled", 110)
     assert await world.clips() == []

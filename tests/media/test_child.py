@@ -1,7 +1,10 @@
 """The child runner: what it reports, and that nothing survives it."""
 
+from __future__ import annotations
+
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -11,6 +14,7 @@ import pytest
 
 from media.child import ChildKilled, ChildTimeout, Limits, run
 
+ROOT = Path(__file__).parents[2]
 GENEROUS = Limits(wall_s=20, cpu_s=10, memory_bytes=1 << 30, file_bytes=1_000_000)
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="limits need Linux")
 
@@ -153,10 +157,39 @@ async def test_the_size_of_a_file_is_limited(tmp_path: Path) -> None:
 
 
 @linux_only
-async def test_the_child_is_nicer_than_we_are(tmp_path: Path) -> None:
+async def test_the_child_lets_others_go_first(tmp_path: Path) -> None:
     code = "import os, time; time.sleep(0.2); print(os.nice(0))"
     finished = await run(python(code), GENEROUS, cwd=tmp_path)
-    assert int(finished.stdout) > os.nice(0)
+    assert int(finished.stdout) == max(os.nice(0), 10)
+
+
+@linux_only
+def test_a_child_is_never_less_nice_than_we_are(tmp_path: Path) -> None:
+    # Without the right to lower it, trying to would be refused; with it, it would succeed.
+    code = f"""
+import asyncio, os, pathlib, sys
+sys.path.insert(0, {str(ROOT)!r})
+from media.child import Limits, run
+os.nice(15)
+argv = [sys.executable, "-c", "import os, time; time.sleep(0.2); print(os.nice(0))"]
+limits = Limits(wall_s=20, cpu_s=10, memory_bytes=1 << 30, file_bytes=1)
+print(asyncio.run(run(argv, limits, cwd=pathlib.Path.cwd())).stdout.decode())
+"""
+    ours = subprocess.run(python(code), cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S603 — our own words
+    assert int(ours.stdout) == min(os.nice(0) + 15, 19)
+
+
+@linux_only
+async def test_a_system_without_niceness_still_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    limits = Limits(wall_s=20, cpu_s=10, memory_bytes=200_000_000, file_bytes=1)
+    code = "import time; time.sleep(0.2); x = bytearray(10**9)"
+    assert (await run(python(code), limits, cwd=tmp_path)).returncode == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")

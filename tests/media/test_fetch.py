@@ -1,12 +1,13 @@
 """The fetcher against a real server on loopback, and against addresses made to trick it."""
 
+from __future__ import annotations
+
 import asyncio
 import gzip
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
@@ -17,8 +18,13 @@ from core.errors import FetchFailed, FetchForbidden, FetchGone, FetchTooLarge
 from media._addresses import AddressRules, is_public
 from media.fetch import GuardedFetcher, _redirect
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 CAP = 1_000_000
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass

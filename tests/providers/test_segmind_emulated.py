@@ -43,7 +43,7 @@ class Clock:
 @dataclass
 class Provider:
     segmind: Segmind
-    emulator: emulator.Segmind
+    emulator: emulator.EmulatedSegmind
     clock: Clock
 
     async def outcome_of(self, request_id: str) -> Completed | Failed:
@@ -57,7 +57,7 @@ class Provider:
 async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
     port, clock = unused_port(), Clock()
     origin = f"http://127.0.0.1:{port}/segmind"
-    emulated = emulator.Segmind(Books(), 500, tmp_path, origin, KEY, clock)
+    emulated = emulator.EmulatedSegmind(Books(), 500, tmp_path, origin, KEY, clock)
     app = web.Application()
     app.add_routes(emulator.routes(emulated))
     runner = web.AppRunner(app, shutdown_timeout=0.1)

@@ -72,6 +72,12 @@ async def test_an_id_cannot_lead_to_another_address(script: Script, segmind: Seg
         {"output": [{"url": CLIP}]},
         {"video": None, "output": None, "video_url": CLIP},
         {"video": {"url": "data:video/mp4;base64,AA"}, "url": CLIP},
+        {"output": {"video": {"url": CLIP}}},
+        {"output": {"video": CLIP}},
+        {"output": [None, {"video": {"url": CLIP}}]},
+        {"outputs": [CLIP]},
+        {"outputs": [{"url": CLIP}]},
+        {"output": None, "outputs": {"video": [{"url": CLIP}]}},
     ],
 )
 async def test_the_clip_is_found_wherever_it_is_documented_or_was_seen(
@@ -82,17 +88,6 @@ async def test_the_clip_is_found_wherever_it_is_documented_or_was_seen(
     script.answers(RESULT, reply(200, answer))
     assert await segmind.poll("r1") == Completed(CLIP, None, answer)
     assert script.paths == [STATUS, RESULT]
-
-
-@pytest.mark.parametrize("output", [None, "", [], {}, "file:///etc/passwd", 7, [None]])
-async def test_a_result_without_a_clip_is_a_failure(
-    script: Script, segmind: Segmind, output: object
-) -> None:
-    script.answers(STATUS, reply(200, COMPLETED))
-    script.answers(RESULT, reply(200, COMPLETED | {"output": output}))
-    outcome = await segmind.poll("r1")
-    assert isinstance(outcome, Failed)
-    assert type(outcome.error) is GenerationFailed
 
 
 @pytest.mark.parametrize(
@@ -256,6 +251,40 @@ async def test_an_expired_request_may_still_be_pending(script: Script, segmind: 
     script.answers(STATUS, reply(404, GONE))
     script.answers(RECORD, reply(200, record("PENDING")))
     assert await segmind.poll("r1") == Running(record("PENDING"))
+
+
+DEEP: list[object] = []
+for _ in range(500):
+    DEEP = [DEEP]
+NO_CLIP = [None, "", [], {}, "file:///etc/passwd", 7, [None], {"clip": CLIP}, DEEP]
+UNUSABLE_RESULTS = [
+    pytest.param(reply(404, GONE), id="404"),
+    *[reply(200, COMPLETED | {"output": output}) for output in NO_CLIP],
+]
+
+
+@pytest.mark.parametrize("result", UNUSABLE_RESULTS)
+async def test_a_result_without_a_clip_is_looked_up_in_the_history(
+    script: Script, segmind: Segmind, result: Answer
+) -> None:
+    found = record("COMPLETED", generation_url=CLIP)
+    script.answers(STATUS, reply(200, COMPLETED))
+    script.answers(RESULT, result)
+    script.answers(RECORD, reply(200, found))
+    assert await segmind.poll("r1") == Completed(CLIP, Decimal("1.32"), found)
+    assert script.paths == [STATUS, RESULT, RECORD]
+
+
+@pytest.mark.parametrize("url", [None, "", [], "file:///etc/passwd"])
+@pytest.mark.parametrize("result", UNUSABLE_RESULTS[:2])
+async def test_a_completed_job_without_a_clip_anywhere_has_not_failed(
+    script: Script, segmind: Segmind, result: Answer, url: object
+) -> None:
+    script.answers(STATUS, reply(200, COMPLETED))
+    script.answers(RESULT, result)
+    script.answers(RECORD, reply(200, record("COMPLETED", generation_url=url)))
+    with pytest.raises(PollFailed, match="without naming a video"):
+        await segmind.poll("r1")
 
 
 @pytest.mark.parametrize(

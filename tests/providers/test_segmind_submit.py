@@ -152,6 +152,19 @@ async def test_the_receipt_is_read_whatever_the_content_type_claims(
             "Blocked by moderation",
             id="422 moderation",
         ),
+        # Documented, so that they need no words.
+        pytest.param(reply(401, HTML), ProviderKeyRejected, "HTTP 401", id="401 HTML"),
+        pytest.param(reply(402, ""), ProviderOutOfCredits, "HTTP 402", id="402 empty"),
+        # Not Segmind's words: a proxy on the way, which may have passed the order on.
+        *[
+            pytest.param(reply(status, HTML), SubmitInDoubt, f"HTTP {status}", id=f"{status} HTML")
+            for status in (400, 403, 404, 406, 410, 413, 422)
+        ],
+        pytest.param(reply(400, "Bad Request"), SubmitInDoubt, "Bad Request", id="400 text"),
+        pytest.param(reply(403, ""), SubmitInDoubt, "HTTP 403", id="403 empty"),
+        pytest.param(reply(404, {"path": "/v2"}), SubmitInDoubt, "HTTP 404", id="404 wordless"),
+        pytest.param(reply(404, [{"error": "x"}]), SubmitInDoubt, "", id="404 with a list"),
+        pytest.param(reply(406, "Not Acceptable"), SubmitInDoubt, "Not Acc", id="406 other text"),
         # It may have been accepted before this went wrong.
         pytest.param(reply(408, {"error": "Timeout"}), SubmitInDoubt, "Timeout", id="408"),
         pytest.param(reply(500, SERVER_ERROR), SubmitInDoubt, "Internal", id="500"),

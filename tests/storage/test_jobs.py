@@ -76,6 +76,26 @@ async def test_a_job_that_was_dropped_is_claimed_again(store: JobStore, make_job
     assert taken.worker == "worker-b"
 
 
+async def test_a_row_that_cannot_be_read_keeps_no_other_from_being_done(
+    store: JobStore, database: Database, make_job: MakeJob
+) -> None:
+    broken, whole = make_job(), make_job()
+    for job in (broken, whole):
+        await store.enqueue(job, 1000)
+    await database.transaction(
+        lambda connection: connection.execute(
+            text("UPDATE jobs SET request = '{}' WHERE id = :id"), {"id": broken.id}
+        )
+    )
+    assert [job.id for job in await store.claim("w", 10, time.time() + 1)] == [whole.id]
+
+
+async def test_only_queued_jobs_wait_for_their_time(store: JobStore, make_job: MakeJob) -> None:
+    """The machine's clock may have been wrong when the time was written."""
+    await store.enqueue(make_job(state=State.GENERATING, due_at=time.time() + 86_400), 1000)
+    assert len(await store.claim("w", 10, time.time())) == 1
+
+
 async def test_a_held_job_waits_for_its_moderator(store: JobStore, make_job: MakeJob) -> None:
     await store.enqueue(make_job(state=State.HELD), 1000)
     assert await store.claim("w", 10, time.time() + 1) == []

@@ -23,6 +23,13 @@ async def test_a_guild_opens_once(database: Database) -> None:
     assert await database.transaction(ledger.audit) == []
 
 
+async def test_a_guild_that_got_nothing_gets_its_first_credits_later(database: Database) -> None:
+    """An operator who first starts with DEFAULT_GUILD_CREDITS=0 can still set it."""
+    await database.transaction(ledger.open_guild, 1, 0, 0.0)
+    await database.transaction(ledger.open_guild, 1, 500, 0.0)
+    assert (await database.transaction(ledger.balance, 1)).available == 500
+
+
 async def test_an_account_never_falls_below_zero(database: Database) -> None:
     await database.transaction(ledger.open_guild, 1, 100, 0.0)
     transfer = book.Transfer(book.Kind.HOLD, book.free(1), book.held(1), 101)
