@@ -1,1 +1,1 @@
-"""`python -m sandbox`: Discord, the providers and a page to try the bot on. Never in production."""
+"""`python3 -m sandbox`: Discord, the providers and a page to try the bot. Never in production."""

@@ -1,4 +1,4 @@
-"""`python -m sandbox`, `serve`, `say`, `click`: the sandbox's command line.
+"""`python3 -m sandbox`, `serve`, `say`, `click`: the sandbox's command line.
 
 Standard library only, and any Python from 3.8, until a server is really started: `say` and
 `click` run without a virtual environment.
@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 from sandbox import client
-from sandbox.client_wire import DEFAULT_URL
+from sandbox.client_wire import DEFAULT_URL, PYTHON
 
+LAST_PORT = 65535
 REPOSITORY = Path(__file__).resolve().parent.parent
 INSTALL = (
     "The sandbox needs {}: run `make sandbox`, or, with Python 3.11 to 3.13, "
-    "`python -m pip install -r requirements-sandbox.txt`.\n"
+    f"`{PYTHON} -m pip install -r requirements-sandbox.txt`.\n"
 )
 
 
@@ -33,11 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     root = argparse.ArgumentParser(
-        prog="python -m sandbox",
+        prog=f"{PYTHON} -m sandbox",
         description="Try the bot without an account: Discord and the video providers are emulated "
         "on this machine. Without a command: emulators, page and bot.",
     )
-    root.set_defaults(port=8090, data=REPOSITORY / "data" / "sandbox", speed=10.0)
+    root.set_defaults(port=8090, data=None, speed=10.0)
     _add_server_options(root)
     commands = root.add_subparsers(dest="command", metavar="serve|say|click")
     serve = commands.add_parser("serve", help="emulators and page only, for a bot of your own")
@@ -49,9 +50,13 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_server_options(to: argparse.ArgumentParser) -> None:
     # Suppressed defaults: what stands before `serve` must survive the sub-parser.
-    to.add_argument("--port", type=int, default=argparse.SUPPRESS, help="default 8090")
+    to.add_argument("--port", type=_port, default=argparse.SUPPRESS, help="default 8090")
     to.add_argument(
-        "--data", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="a folder of its own"
+        "--data",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help="default data/sandbox-PORT",
     )
     to.add_argument(
         "--speed",
@@ -62,10 +67,19 @@ def _add_server_options(to: argparse.ArgumentParser) -> None:
     )
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {LAST_PORT}")
+    return int(text)
+
+
 def _speed(text: str) -> float:
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
     if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
+        raise argparse.ArgumentTypeError("must be a number above 0")
     return speed
 
 

@@ -225,11 +225,13 @@ def _videos(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _sentence(message: dict[str, Any]) -> str:
     """Return why a message says no, on one line: its red embed, else all of its text."""
-    parts = []
-    for embed in _red_embeds(message) or message.get("embeds") or []:
-        parts += [embed.get("title"), embed.get("description")]
+    parts = [
+        ": ".join(filter(None, (embed.get("title"), embed.get("description"))))
+        for embed in _red_embeds(message) or message.get("embeds") or []
+    ]
     if not _red_embeds(message):
-        parts.insert(0, message.get("content"))
-        parts += [each.get("content") for each in walk(message.get("components") or [])]
+        parts.insert(0, message.get("content", ""))
+        parts += [each.get("content", "") for each in walk(message.get("components") or [])]
     text = " ".join(" ".join(part.split()) for part in parts if part)
-    return re.sub(r"\*\*|__|(?<!\S)-# ", "", text) or "The bot answered without a word."
+    plain = re.sub(r"\\([^\w\s])|\*\*|__|(?<!\S)-# ", r"\1", text)
+    return plain or "The bot answered without a word."

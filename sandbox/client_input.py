@@ -146,7 +146,7 @@ def _attach(
         if path is None:
             continue
         if position >= len(names):
-            raise Stop(f"/{command} takes {len(names) or 'no'} image(s).")
+            raise Stop(f"/{command} takes {'only one' if names else 'no'} image.")
         values[names[position]] = {"file": len(files)}
         files.append(Path(path))
     return files

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+PYTHON = "python" if os.name == "nt" else "python3"
 DEFAULT_URL = "http://127.0.0.1:8090"
+NO_BOT = (
+    "No bot is connected: the sandbox starts its own again within seconds; "
+    "with `serve`, start one with the environment that it has printed."
+)
 SILENCE_S = 60.0  # the event stream says something every 15 s
 
 # Exit statuses; 0 is an answer.
@@ -52,7 +57,7 @@ class Sandbox:
         """Return the guilds, or Stop where no bot is connected."""
         world: dict[str, Any] = self._json("GET", "/sandbox/world")
         if not world["bot"]["connected"]:
-            raise Stop("No bot is connected to the sandbox.", NOBODY_THERE)
+            raise Stop(NO_BOT, NOBODY_THERE)
         return world
 
     def guild(self) -> dict[str, Any]:
@@ -118,7 +123,7 @@ class Sandbox:
             connection.request(method, path, body or None, headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            sentence = f"No sandbox answers at {self.url}; start one with `python -m sandbox`."
+            sentence = f"No sandbox answers at {self.url}; start one with `make sandbox`."
             raise Stop(sentence, NOBODY_THERE) from error
         if response.status >= http.client.BAD_REQUEST:
             raise _refusal(response)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from sandbox.client_wire import NO_BOT
 from sandbox.discord.emulator import UPLOAD_LIMIT, Emulator
 from sandbox.discord.members import ActionRefused, Place
 from sandbox.discord.world import BOT_NAME
@@ -26,11 +27,14 @@ _STATUS = {"no_bot": 409, "no_command": 404, "not_found": 404, "forbidden": 403,
 class Control:
     """The control API; its contract is in the design's section on the sandbox."""
 
-    def __init__(self, emulator: Emulator, gateway: Gateway, books: Books, faults: Faults) -> None:
+    def __init__(
+        self, emulator: Emulator, gateway: Gateway, books: Books, faults: Faults, speed: float
+    ) -> None:
         self._emulator = emulator
         self._gateway = gateway
         self._books = books
         self._faults = faults
+        self._speed = speed
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes under `/sandbox/`."""
@@ -47,7 +51,8 @@ class Control:
     async def _show_world(self, _: web.Request) -> web.Response:
         connected = self._gateway.is_connected
         bot = {"id": self._emulator.bot()["id"], "name": BOT_NAME, "connected": connected}
-        return web.json_response({"bot": bot, "guilds": self._emulator.members.describe()})
+        guilds = self._emulator.members.describe()
+        return web.json_response({"bot": bot, "speed": self._speed, "guilds": guilds})
 
     async def _show_books(self, _: web.Request) -> web.Response:
         return web.json_response(self._books.as_json())
@@ -80,7 +85,7 @@ class Control:
 
     async def _act(self, place: Place, body: dict[str, Any]) -> str:
         if not self._gateway.reaches(place.guild.id):
-            raise ActionRefused("no_bot", "No bot is connected.")
+            raise ActionRefused("no_bot", NO_BOT)
         match body:
             case {"type": "command", "command": str(name)} if name.strip():
                 target = body.get("target_message")

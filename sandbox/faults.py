@@ -7,32 +7,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from mimetypes import guess_type
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ROOTS = {"/segmind": "segmind", "/api/v10": "discord", "/cdn": "discord"}
 
 
-@dataclass
-class Fault:
+KindName = Literal[
+    "status_before", "status_after", "lost_reply", "delay_before", "delay_after", "html", "truncate"
+]
+
+
+class Fault(BaseModel):
     """One line of the script: what happens to the next `times` requests that match.
 
     `path` is what follows the target's root: a prefix, or a pattern with `*` for all of it.
     """
 
-    target: str
-    kind: str
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    target: Literal["segmind", "discord"]
+    kind: KindName
     method: str = "*"
     path: str = "*"
-    times: int = 1
-    status: int = 500
-    delay_s: float = 0.0
+    times: int = Field(1, ge=1)
+    status: int = Field(500, ge=400, le=599)
+    delay_s: float = Field(0.0, ge=0)
 
     def matches(self, target: str, method: str, path: str) -> bool:
         """Tell whether a request is one of those."""
@@ -41,32 +47,38 @@ class Fault:
         return path.startswith(self.path) or fnmatchcase(path, self.path)
 
 
+class Plan(BaseModel):
+    """What `/sandbox/faults` takes and shows. Seed and rates are there for the shape's sake."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    seed: int = 1
+    rates: dict[str, Annotated[dict[str, float], Field(max_length=0)]] = {}
+    script: list[Fault] = []
+
+
 class Faults:
     """The script, and the middleware that carries it out."""
 
     def __init__(self) -> None:
-        self._script: list[Fault] = []
+        self._plan = Plan()
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is left of the script. Seed and rates are there for the shape's sake."""
-        return {"seed": 1, "rates": {}, "script": [asdict(fault) for fault in self._script]}
+        """Return what is left of the plan."""
+        return self._plan.model_dump()
 
     def replace(self, data: object) -> None:
-        """Take a new script; an empty object clears it.
+        """Take a new plan; an empty object clears it.
 
         Raises:
-            ValueError: the script is not one; one sentence says why, and the old one stays.
+            ValueError: it is none; one sentence says why, and the old one stays.
         """
-        if not isinstance(data, dict):
-            raise ValueError("Faults are an object.")  # noqa: TRY004 — one error for all
-        if unknown := data.keys() - {"seed", "rates", "script"}:
-            raise ValueError(f"Faults have no {', '.join(sorted(unknown))}.")
-        rates, script = data.get("rates", {}), data.get("script", [])
-        if not isinstance(rates, dict) or any(rates.values()):
-            raise ValueError("Rates are not emulated yet: leave them empty.")
-        if not isinstance(script, list):
-            raise ValueError("The script must be a list.")  # noqa: TRY004 — as above
-        self._script = [_checked(line) for line in script]
+        try:
+            self._plan = Plan.model_validate(data)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            where = "".join(f"{part}: " for part in wrong["loc"])
+            raise ValueError(f"{where}{wrong['msg']}.") from None
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -79,41 +91,13 @@ class Faults:
         return await handler(request)
 
     def _take(self, target: str, method: str, path: str) -> Fault | None:
-        for fault in self._script:
+        for fault in self._plan.script:
             if fault.matches(target, method, path):
                 fault.times -= 1
                 if not fault.times:
-                    self._script.remove(fault)
+                    self._plan.script.remove(fault)
                 return fault
         return None
-
-
-def _checked(line: object) -> Fault:
-    """Return a line of the script as a Fault, or say what is wrong with it."""
-    if not isinstance(line, dict):
-        raise ValueError("A line of the script must be an object.")  # noqa: TRY004 — as above
-    names = [item.name for item in fields(Fault)]
-    if unknown := line.keys() - set(names):
-        raise ValueError(f"A fault has no {', '.join(sorted(unknown))}; it has {', '.join(names)}.")
-    if missing := {"target", "kind"} - line.keys():
-        raise ValueError(f"A fault needs {' and '.join(sorted(missing))}.")
-    for name, kind in get_type_hints(Fault).items():
-        accepted = (int, float) if kind is float else kind
-        if name in line and (isinstance(line[name], bool) or not isinstance(line[name], accepted)):
-            raise ValueError(f"A fault's {name} must be of type {kind.__name__}.")
-    return _in_range(Fault(**line))
-
-
-def _in_range(fault: Fault) -> Fault:
-    if fault.target not in ROOTS.values():
-        raise ValueError("A fault's target must be segmind or discord.")
-    if fault.kind not in KINDS:
-        raise ValueError(f"A fault's kind must be one of {', '.join(KINDS)}.")
-    if fault.times < 1 or fault.delay_s < 0:
-        raise ValueError("A fault's times must be at least 1, its delay_s at least 0.")
-    if not 400 <= fault.status <= 599:  # noqa: PLR2004 — HTTP's errors
-        raise ValueError("A fault's status must be 400 to 599.")
-    return fault
 
 
 # --- The kinds. Each gets the fault, the request and what would serve it. ---
@@ -165,9 +149,15 @@ async def _truncate(_: Fault, request: web.Request, serve: Handler) -> web.Strea
 
 
 Kind = Callable[[Fault, web.Request, Handler], Awaitable[web.StreamResponse]]
-_BEFORE: tuple[Kind, ...] = (_status_before, _delay_before, _html)
-_AFTER: tuple[Kind, ...] = (_status_after, _lost_reply, _delay_after, _truncate)
-KINDS = {kind.__name__[1:]: kind for kind in (*_BEFORE, *_AFTER)}
+KINDS: dict[KindName, Kind] = {
+    "status_before": _status_before,
+    "status_after": _status_after,
+    "lost_reply": _lost_reply,
+    "delay_before": _delay_before,
+    "delay_after": _delay_after,
+    "html": _html,
+    "truncate": _truncate,
+}
 
 
 async def _answered(request: web.Request, serve: Handler) -> web.StreamResponse:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shlex
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.server import Config, Running, serve
+from sandbox.client_wire import PYTHON
+from sandbox.server import Config, Running, listen, serve
 
 if TYPE_CHECKING:
     import argparse
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Awaitable
 
-BOT = Path(__file__).resolve().parent.parent / "bot.py"
+REPOSITORY = Path(__file__).resolve().parent.parent
+BOT = REPOSITORY / "bot.py"
+DATA = REPOSITORY / "data"
+MARK = ".made-by-the-sandbox"
 RESTART_AFTER_S = 1.0
 TERMINATE_S = 10.0
 LOG_LINES = 20
@@ -39,25 +45,48 @@ def main(options: argparse.Namespace) -> int:
 async def run(options: argparse.Namespace, bot: Path = BOT) -> int:
     """Start the servers, and `bot` unless only they are wanted; return the exit status."""
     stop = _stop_signal()
-    data = _folder(options.data)
-    # Who brings a bot of their own wants to hear what Discord would refuse.
-    config = Config(data / "emulators", options.port, options.speed, options.command != "serve")
     try:
-        running = await serve(config)
+        listener = listen(options.port)
     except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
-        _complain(f"Port {options.port} cannot be used ({reason}); choose one by --port.")
-        return 2
+        return _unusable(f"Port {options.port}", error, "--port")
+    port = listener.getsockname()[1]
+    data = (options.data or DATA / f"sandbox-{port}").absolute()
+    # Who brings a bot of their own wants to hear what Discord would refuse.
+    config = Config(data / "emulators", port, options.speed, options.command != "serve")
+    try:
+        folder = _emptied(data / "bot")
+        running = await serve(config, listener)
+    except OSError as error:
+        return _unusable(f"The folder {data}", error, "--data")
     try:
         if options.command == "serve":
-            return await _serve_only(running, stop)
-        return await Supervisor(running, bot, data, stop).run()
+            return await _serve_only(running, folder, stop)
+        return await Supervisor(running, bot, folder, stop).run()
     finally:
         await running.close()
 
 
-async def _serve_only(running: Running, stop: asyncio.Event) -> int:
-    for name, value in running.environment().items():
+def _emptied(folder: Path) -> Path:
+    """Return an empty folder for the bot: the world that its database knew is gone.
+
+    Raises:
+        OSError: it cannot be made, or was not made here and is left alone.
+    """
+    if folder.exists():
+        if not (folder / MARK).is_file():
+            raise FileExistsError(errno.EEXIST, "it has a folder bot that is not the sandbox's")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+    return folder
+
+
+def _environment(running: Running, folder: Path) -> dict[str, str]:
+    return {**running.environment(), "DATA_DIR": str(folder)}
+
+
+async def _serve_only(running: Running, folder: Path, stop: asyncio.Event) -> int:
+    for name, value in _environment(running, folder).items():
         _say(f"export {name}={shlex.quote(value)}")
     _say(f"Sandbox ready: {running.url}")
     await stop.wait()
@@ -66,17 +95,17 @@ async def _serve_only(running: Running, stop: asyncio.Event) -> int:
 
 @dataclass
 class Supervisor:
-    """Keeps one bot running beside the servers, until `stop`."""
+    """Keeps one bot running beside the servers, in its `folder`, until `stop`."""
 
     running: Running
     bot: Path
-    data: Path
+    folder: Path
     stop: asyncio.Event
 
     @property
     def log(self) -> Path:
         """Where the bot's output goes; emptied at each start of the sandbox."""
-        return self.data / "bot.log"
+        return self.folder.with_name("bot.log")
 
     async def run(self) -> int:
         """Return 0 when stopped, 1 when the bot never came up."""
@@ -114,21 +143,20 @@ class Supervisor:
         _say(f"Sandbox ready: {url}")
         _say(
             "Open it in a browser and type /video, or, in another terminal: "
-            f"python -m sandbox say '/video prompt:a red fox' --out fox.mp4{where}"
+            f"{PYTHON} -m sandbox say '/video prompt:a red fox' --out fox.mp4{where}"
         )
 
     @contextlib.asynccontextmanager
     async def _bot(self) -> AsyncIterator[Process]:
         # A folder and an environment of its own: no `.env` and no inherited setting is ever read.
-        folder = _folder(self.data / "bot")
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, str(self.bot)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=folder,
-                env={**_inherited(), **self.running.environment(), "DATA_DIR": str(folder)},
+                cwd=self.folder,
+                env={**_inherited(), **_environment(self.running, self.folder)},
                 start_new_session=True,  # Ctrl+C is for us; the bot gets SIGTERM
             )
         try:
@@ -160,11 +188,6 @@ async def _first_of(*waits: Awaitable[object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path.resolve()
-
-
 def _inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
@@ -179,6 +202,12 @@ def _stop_signal() -> asyncio.Event:
         # `loop.add_signal_handler` does not exist on Windows.
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     return stop
+
+
+def _unusable(what: str, error: OSError, option: str) -> int:
+    reason = str(error.strerror or error).lower()
+    _complain(f"{what} cannot be used ({reason}); choose another by {option}.")
+    return 2
 
 
 def _say(line: str) -> None:

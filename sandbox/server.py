@@ -33,8 +33,8 @@ _SHORTEST_POLL_S = 0.2
 _LARGEST_BODY = 64 * 1024 * 1024
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self';"
+        " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -101,13 +101,22 @@ class Running:
         await self._runner.cleanup()
 
 
-async def serve(config: Config) -> Running:
-    """Start the sandbox on 127.0.0.1.
+def listen(port: int) -> socket.socket:
+    """Take a port of 127.0.0.1, or any free one for 0.
 
     Raises:
         OSError: the port is taken.
     """
-    listener = socket.create_server((_HOST, config.port))
+    return socket.create_server((_HOST, port))
+
+
+async def serve(config: Config, listener: socket.socket | None = None) -> Running:
+    """Start the sandbox, on `listener` if its port is taken already.
+
+    Raises:
+        OSError: the port or the folder cannot be used.
+    """
+    listener = listener or listen(config.port)
     config = replace(config, port=listener.getsockname()[1])
     app = build_app(config)
     # No access log: addresses carry interaction tokens.
@@ -124,7 +133,7 @@ def build_app(config: Config) -> web.Application:
     books, faults = Books(), Faults()
     emulator = Emulator(config.folder / "cdn", books, config.url)
     gateway = Gateway(emulator, f"ws://{_HOST}:{config.port}/gateway")
-    provider = segmind.Segmind(
+    provider = segmind.EmulatedSegmind(
         books, config.speed, config.folder / "segmind", f"{config.url}/segmind", _SEGMIND_KEY
     )
     app = web.Application(
@@ -134,7 +143,7 @@ def build_app(config: Config) -> web.Application:
     app.add_routes(Rest(emulator, f"ws://{_HOST}:{config.port}/gateway").routes())
     app.add_routes(gateway.routes())
     app.add_routes(cdn.routes(emulator.attachments))
-    app.add_routes(Control(emulator, gateway, books, faults).routes())
+    app.add_routes(Control(emulator, gateway, books, faults, config.speed).routes())
     app.add_routes(segmind.routes(provider))
     app.router.add_get("/{path:.*}", _page)
 

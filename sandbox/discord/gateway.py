@@ -31,7 +31,7 @@ _GRACE_S = 5.0
 _RESUMABLE = (WSCloseCode.OK, WSCloseCode.GOING_AWAY)
 _DISPATCH, _HEARTBEAT, _IDENTIFY, _PRESENCE, _VOICE, _RESUME = 0, 1, 2, 3, 4, 6
 _ACK_AFTER_S = 0.02
-_RECONNECT, _MEMBERS, _INVALID, _HELLO, _ACK, _SOUNDS = 7, 8, 9, 10, 11, 31
+_INVALID, _HELLO, _ACK, _SOUNDS = 9, 10, 11, 31
 
 
 class _Close(Exception):
@@ -207,11 +207,8 @@ class Gateway:
             self._open(connection, op, data if isinstance(data, dict) else {})
         elif connection.session is None:
             raise _Close(4003, "Not authenticated.")
-        elif op == _MEMBERS:
-            guild_id = int(data["guild_id"]) if isinstance(data, dict) else 0
-            chunk = self._emulator.complete(self._emulator.members_chunk(guild_id, data or {}))
-            connection.session.dispatch("GUILD_MEMBERS_CHUNK", chunk)
         elif op not in (_PRESENCE, _VOICE, _SOUNDS):
+            log.error("the gateway's opcode %s is not emulated", op)
             raise _Close(4001, "Unknown opcode.")
 
     def _open(self, connection: _Connection, op: int, data: dict[str, Any]) -> None:

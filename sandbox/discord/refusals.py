@@ -41,11 +41,6 @@ def too_large() -> Refusal:
     return Refusal(413, 40005, "Request entity too large")
 
 
-def unknown_message() -> Refusal:
-    """Answer for a message that is not there (any more)."""
-    return Refusal(404, 10008, "Unknown Message")
-
-
 def unknown_webhook() -> Refusal:
     """Answer for a follow-up to an interaction that was not answered yet."""
     return Refusal(404, 10015, "Unknown Webhook")

@@ -26,10 +26,9 @@ from simcord.backend.access import channel_accessible
 from simcord.backend.cdn import CDN_BASE, CdnStore
 from simcord.backend.command_access import command_access
 from simcord.backend.errors import BackendError, SetupError
-from simcord.backend.models import Guild, Interaction, Member, Message, User
+from simcord.backend.models import Guild, Interaction, Message, User
 from simcord.backend.serializers import (
     guild_create_payload,
-    member_payload,
     message_payload,
     user_payload,
 )
@@ -47,9 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CDN_BASE",
-    "Backend",
     "BackendError",
-    "CdnStore",
     "ChannelHandle",
     "Clock",
     "Env",
@@ -57,7 +54,6 @@ __all__ = [
     "GuildHandle",
     "Interaction",
     "InteractionResult",
-    "Member",
     "MemberActor",
     "Message",
     "ResponseMessage",
@@ -72,7 +68,6 @@ __all__ = [
     "command_access",
     "dispatch",
     "guild_create_payload",
-    "member_payload",
     "message_payload",
     "parse_option_input",
     "prune_guild_create",
@@ -189,9 +184,9 @@ class Model(Backend):
         self.users[self.bot_user.id] = self.bot_user
         _build(self)
         clock.go_live()
-        # SimCord keeps everything it ever said; it only appends here.
-        self.transcript = deque(maxlen=_LOGGED)  # type: ignore[assignment]
-        self.http_requests = deque(maxlen=_LOGGED)  # type: ignore[assignment]
+        # SimCord keeps everything it ever said.
+        self.transcript = deque(maxlen=_LOGGED)  # type: ignore[assignment]  # it only appends
+        self.http_requests = deque(maxlen=_LOGGED)  # type: ignore[assignment]  # likewise
 
     def new_interaction(self, *args: Any, **kwargs: Any) -> Interaction:
         """Give the interaction a token that nobody can guess."""

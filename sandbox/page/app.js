@@ -95,7 +95,7 @@ const initials = (name) => name.split(/\s+/).map((word) => word[0]).join('').sli
 
 function paintBot() {
   const { name, connected } = world.bot;
-  $('bot').textContent = connected ? `${name} is online` : 'No bot is connected';
+  $('bot').textContent = connected ? `${name} is online` : 'No bot is connected: the sandbox restarts its own; with serve, start yours';
   $('bot').classList.toggle('online', connected);
 }
 
@@ -108,6 +108,7 @@ function paintWelcome() {
     h('p', {}, 'This is a sandbox: a real bot, an imitated Discord. No account, no key, and nothing here costs anything.'),
     h('p', {}, 'Type ', h('kbd', {}, examples.length ? '/video' : '/'), ' below', examples.length ? ', or start with one of these and press Enter:' : ' to see what the bot can do.'),
     h('ul', {}, examples.map(button)),
+    h('p', {}, `The video service is ${world.speed} times as fast here as the real one; `, h('kbd', {}, '--speed'), ' changes that.'),
   );
 }
 

@@ -362,9 +362,9 @@ class TextChip extends Chip {
     if (!this.offered) return suggestions.show(this.field, this.title, []);
     const text = this.field.value.trim().toLowerCase();
     const exact = chosen(this.offered, text);
-    const found = exact ? this.offered : this.offered.filter(({ name, value }) =>
-      `${name} ${value}`.toLowerCase().includes(text));
-    const active = exact ? found.indexOf(exact) : text || this.option.required ? 0 : -1;
+    const matching = this.offered.filter(({ name, value }) => `${name} ${value}`.toLowerCase().includes(text));
+    const found = exact || !matching.length ? this.offered : matching;
+    const active = exact ? found.indexOf(exact) : matching.length && (text || this.option.required) ? 0 : -1;
     const items = found.map((choice) => ({
       label: choice.name,
       detail: choice.detail,

@@ -31,8 +31,7 @@ export class MessageLog {
       this.top = scroller.scrollTop;
     });
     const stick = new ResizeObserver(() => this.stick());
-    stick.observe(list);
-    stick.observe(scroller);
+    for (const each of [scroller, ...scroller.children]) stick.observe(each);
   }
 
   stick() {
@@ -45,6 +44,7 @@ export class MessageLog {
     this.answered.clear();
     this.list.replaceChildren();
     this.atBottom = true;
+    this.top = 0; // getting shorter is not going up
   }
 
   /** Create or patch the message of a `create` or `update` event. */

@@ -1,4 +1,4 @@
-"""Emulates Segmind's v2 API for `luma-ray-3-2`: submit, poll, result, upload, history, credits.
+"""Emulates Segmind's v2 API for `luma-ray-3-2`: submit, poll, result, upload, history.
 
 Shapes and status codes are those of the provider's documentation and of its SDK 1.3.0. The
 prices (`COSTS`) and the wording of most errors are invented, because no source says them.
@@ -24,7 +24,7 @@ from aiohttp import web
 
 from sandbox.books import Books, Submit
 from sandbox.providers.render import Order, RenderFailed, render
-from sandbox.providers.segmind_records import Job, page_of, refusal, row
+from sandbox.providers.segmind_records import Request, page_of, refusal, row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MODEL = "luma-ray-3-2"
 CHOICES = {
-    "aspect_ratio": ("16:9", "1:1", "21:9", "3:4", "4:3", "9:16"),
+    "aspect_ratio": ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9"),
     "duration": ("5s", "10s"),
     "resolution": ("720p", "360p", "540p", "1080p"),
 }
@@ -55,11 +55,11 @@ BALANCE_USD = 10_000.0
 
 
 class Refused(Exception):
-    """The job fails; the message is what its record says."""
+    """The request fails; the message is what its record says."""
 
 
 @dataclass
-class Segmind:
+class EmulatedSegmind:
     """The emulator. `base_url` is its address as SEGMIND_BASE_URL has it, `/segmind` included.
 
     Latencies are divided by `speed`. Files are kept under `folder`. `clock` gives Unix seconds:
@@ -72,8 +72,7 @@ class Segmind:
     base_url: str
     key: str
     clock: Callable[[], float] = time.time
-    jobs: dict[str, Job] = field(default_factory=dict)
-    spent_usd: float = 0.0
+    requests: dict[str, Request] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.assets, self.outputs = self.folder / "assets", self.folder / "outputs"
@@ -95,47 +94,46 @@ class Segmind:
         model = request.match_info["model"]
         if model != MODEL:
             raise refusal(web.HTTPNotFound, f"Model {model} not found")
-        job = self._accept(model, await _json_object(request))
-        task = asyncio.create_task(self._work(job))
+        record = self._accept(model, await _json_object(request))
+        task = asyncio.create_task(self._work(record))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        address = f"{self.base_url}/v2/requests/{job.entry.id}"
+        address = f"{self.base_url}/v2/requests/{record.entry.id}"
         return web.json_response(
             {
-                "request_id": job.entry.id,
+                "request_id": record.entry.id,
                 "status": "QUEUED",
-                "poll_url": f"{self.base_url}/v1/requests/{job.entry.id}",
+                "poll_url": f"{self.base_url}/v1/requests/{record.entry.id}",
                 "status_url": f"{address}/status",
                 "response_url": address,
             }
         )
 
-    def _accept(self, model: str, body: dict[str, Any]) -> Job:
+    def _accept(self, model: str, body: dict[str, Any]) -> Request:
         entry = Submit("segmind", model, uuid.uuid4().hex, body, self.clock())
         total_s = random.lognormvariate(math.log(LATENCY_MEDIAN_S), LATENCY_SIGMA)
         url = f"{self.base_url}/outputs/{entry.id}.mp4"
-        job = Job(entry, total_s * QUEUE_SHARE, total_s * (1 - QUEUE_SHARE), url)
+        record = Request(entry, total_s * QUEUE_SHARE, total_s * (1 - QUEUE_SHARE), url)
         self.books.submits.append(entry)
-        self.jobs[entry.id] = job
-        return job
+        self.requests[entry.id] = record
+        return record
 
-    async def _work(self, job: Job) -> None:
-        await asyncio.sleep(job.queue_s / self.speed)
-        job.entry.status = "PROCESSING"
-        ready_at = time.monotonic() + job.work_s / self.speed
+    async def _work(self, record: Request) -> None:
+        await asyncio.sleep(record.queue_s / self.speed)
+        record.entry.status = "PROCESSING"
+        ready_at = time.monotonic() + record.work_s / self.speed
         try:
             async with self._renderers:
-                await render(self._order(job.entry))
+                await render(self._order(record.entry))
         except (Refused, RenderFailed) as reason:
-            job.error = str(reason)
-            job.entry.status = "FAILED"
+            record.error = str(reason)
+            record.entry.status = "FAILED"
         else:
             await asyncio.sleep(ready_at - time.monotonic())
-            job.entry.cost = COSTS[job.entry.body.get("duration", "5s")]
-            job.entry.status = "COMPLETED"
-            self.spent_usd += job.entry.cost
+            record.entry.cost = COSTS[record.entry.body.get("duration", "5s")]
+            record.entry.status = "COMPLETED"
             _delete_oldest(self.outputs)
-        job.entry.finished_at = self.clock()
+        record.entry.finished_at = self.clock()
 
     def _order(self, entry: Submit) -> Order:
         body = entry.body
@@ -167,33 +165,34 @@ class Segmind:
 
     async def result(self, request: web.Request) -> web.Response:
         """Tell a finished request's result, otherwise its state."""
-        job = self._found(request, RECORD_S)
-        if job.entry.status != "COMPLETED":
-            return _state(job)
-        path = self.outputs / f"{job.entry.id}.mp4"
+        record = self._found(request, RECORD_S)
+        if record.entry.status != "COMPLETED":
+            return _state(record)
+        path = self.outputs / f"{record.entry.id}.mp4"
         video = {
-            "url": job.url,
+            "url": record.url,
             "content_type": "video/mp4",
             "file_name": path.name,
             "file_size": path.stat().st_size if path.exists() else 0,
         }
-        money = {"cost": job.entry.cost, "remaining_credits": self._balance()}
+        spent = sum(each.entry.cost or 0.0 for each in self.requests.values())
+        money = {"cost": record.entry.cost, "remaining_credits": round(BALANCE_USD - spent, 2)}
         return web.json_response(
             {
                 "status": "COMPLETED",
-                "request_id": job.entry.id,
-                "output": job.url,
+                "request_id": record.entry.id,
+                "output": record.url,
                 "video": video,
-                "metrics": {**money, **job.metrics()},
+                "metrics": {**money, **record.metrics()},
             }
         )
 
-    def _found(self, request: web.Request, lifetime_s: float = math.inf) -> Job:
+    def _found(self, request: web.Request, lifetime_s: float = math.inf) -> Request:
         request_id = request.match_info["id"]
-        job = self.jobs.get(request_id)
-        if job is None or self.clock() - job.entry.at > lifetime_s:
+        record = self.requests.get(request_id)
+        if record is None or self.clock() - record.entry.at > lifetime_s:
             raise refusal(web.HTTPNotFound, f"Request {request_id} not found")
-        return job
+        return record
 
     # --- Files ---
 
@@ -219,25 +218,18 @@ class Segmind:
             raise web.HTTPNotFound
         return web.FileResponse(path)
 
-    # --- The account ---
-
-    async def credits(self, _request: web.Request) -> web.Response:
-        """Tell the balance in US$."""
-        return web.json_response({"credits": self._balance(), "free-credits": 0.0})
-
-    def _balance(self) -> float:
-        return round(BALANCE_USD - self.spent_usd, 2)
+    # --- The history ---
 
     async def history(self, request: web.Request) -> web.Response:
         """List requests in any state, a page at a time."""
-        return web.json_response(page_of(self.jobs.values(), request.query, self.clock()))
+        return web.json_response(page_of(self.requests.values(), request.query, self.clock()))
 
     async def history_of_one(self, request: web.Request) -> web.Response:
         """Show one request, of any age."""
         return web.json_response(row(self._found(request)))
 
 
-def routes(segmind: Segmind) -> list[web.RouteDef]:
+def routes(segmind: EmulatedSegmind) -> list[web.RouteDef]:
     """Return the routes for the root application; all but the files want the key."""
 
     def with_key(handler: Handler) -> Handler:
@@ -255,16 +247,16 @@ def routes(segmind: Segmind) -> list[web.RouteDef]:
         web.post("/segmind/upload-asset", with_key(segmind.upload)),
         web.get("/segmind/request-history", with_key(segmind.history)),
         web.get("/segmind/request-history/{id}", with_key(segmind.history_of_one)),
-        web.get("/segmind/v1/get-user-credits", with_key(segmind.credits)),
         web.get(r"/segmind/{kind:assets|outputs}/{name:[0-9a-f]+\.[a-z0-9]+}", segmind.download),
     ]
 
 
-def _state(job: Job) -> web.Response:
-    body = {"status": job.entry.status, "request_id": job.entry.id, "metrics": job.metrics()}
-    if job.error is None:
+def _state(record: Request) -> web.Response:
+    entry = record.entry
+    body = {"status": entry.status, "request_id": entry.id, "metrics": record.metrics()}
+    if record.error is None:
         return web.json_response(body)
-    return web.json_response({**body, "error": job.error}, status=422)
+    return web.json_response({**body, "error": record.error}, status=422)
 
 
 def _choice(body: dict[str, Any], name: str) -> str:

@@ -1,6 +1,7 @@
 """What the emulated Segmind remembers of requests, and its request history.
 
-Filters, limits and the fields of a row are those of the SDK 1.3.0 (`generations.history`). The
+Filters, limits and the fields of a row are those of the SDK 1.3.0 (`generations.history`; its
+`status` and other orders than newest first are left out, and refused). The
 keys around a page (`data`, `page`, `per_page`, `total`, `total_pages`) are invented: no source
 names them.
 """
@@ -16,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from sandbox.books import Submit
 
 DEFAULT_DAYS, MOST_DAYS = 7, 31
 PER_PAGE, MOST_PER_PAGE = 20, 100
-STATES = ("COMPLETED", "FAILED", "PENDING")
+FILTERS = {"model_name", "from_date", "to_date", "page", "per_page"}
+NEWEST_FIRST = {"sort_by": "model_created", "sort_order": "desc"}
 
 
 @dataclass
-class Job:
+class Request:
     """One request, with its line in the books. Latencies are emulated seconds, before `speed`."""
 
     entry: Submit
@@ -38,7 +40,8 @@ class Job:
     @property
     def history_status(self) -> str:
         """The state as the history names it: it knows no difference before the end."""
-        return self.entry.status if self.entry.status in STATES else "PENDING"
+        ended = self.entry.status in ("COMPLETED", "FAILED")
+        return self.entry.status if ended else "PENDING"
 
     def metrics(self) -> dict[str, Any]:
         """Return the times of a finished request; nothing before the end."""
@@ -57,51 +60,42 @@ def refusal(kind: type[web.HTTPException], words: str) -> web.HTTPException:
     return kind(text=json.dumps({"error": words}), content_type="application/json")
 
 
-def row(job: Job) -> dict[str, Any]:
+def row(request: Request) -> dict[str, Any]:
     """Return a request as the history shows it."""
-    entry, done = job.entry, job.entry.status == "COMPLETED"
+    entry, done = request.entry, request.entry.status == "COMPLETED"
     created = datetime.fromtimestamp(entry.at, UTC)
     return {
         "request_id": entry.id,
         "model_name": entry.model,
-        "model_status": job.history_status,
+        "model_status": request.history_status,
         "model_created": created.isoformat(),
         "credits_deduction": entry.cost or 0.0,
         "request_body": entry.body,
-        "generation_url": job.url if done else None,
-        "latency_ms": round((job.queue_s + job.work_s) * 1000) if done else None,
-        "error": job.error,
+        "generation_url": request.url if done else None,
+        "latency_ms": round((request.queue_s + request.work_s) * 1000) if done else None,
+        "error": request.error,
     }
 
 
-SORT_KEYS: dict[str, Callable[[Job], Any]] = {
-    "model_created": lambda job: job.entry.at,
-    "model_name": lambda job: job.entry.model,
-    "credits_deduction": lambda job: job.entry.cost or 0.0,
-}
-
-
-def page_of(jobs: Iterable[Job], query: Mapping[str, str], now: float) -> dict[str, Any]:
-    """Return the page of the history that `query` asks for.
+def page_of(requests: Iterable[Request], query: Mapping[str, str], now: float) -> dict[str, Any]:
+    """Return the page of the history that `query` asks for, the newest first.
 
     Raises:
-        web.HTTPBadRequest: a filter has a value that it cannot have.
+        web.HTTPBadRequest: a filter that is not emulated, or has a value that it cannot have.
     """
+    if unknown := {name for name in query if query[name] != NEWEST_FIRST.get(name)} - FILTERS:
+        raise refusal(web.HTTPBadRequest, f"Not emulated: {', '.join(sorted(unknown))}")
     first, last = _window(query, datetime.fromtimestamp(now, UTC).date())
-    status = _one_of(query, "status", (*STATES, ""), "")
-    sort_by = _one_of(query, "sort_by", SORT_KEYS, "model_created")
-    descending = _one_of(query, "sort_order", ("desc", "asc"), "desc") == "desc"
     page = _number(query, "page", 1, 10**6)
     per_page = _number(query, "per_page", PER_PAGE, MOST_PER_PAGE)
 
-    def wanted(job: Job) -> bool:
-        day = datetime.fromtimestamp(job.entry.at, UTC).date()
-        named = query.get("model_name", "") in job.entry.model
-        return first <= day <= last and named and status in ("", job.history_status)
+    def wanted(request: Request) -> bool:
+        day = datetime.fromtimestamp(request.entry.at, UTC).date()
+        return first <= day <= last and query.get("model_name", "") in request.entry.model
 
-    found = sorted(filter(wanted, jobs), key=SORT_KEYS[sort_by], reverse=descending)
+    found = sorted(filter(wanted, requests), key=lambda each: each.entry.at, reverse=True)
     return {
-        "data": [row(job) for job in found[(page - 1) * per_page : page * per_page]],
+        "data": [row(each) for each in found[(page - 1) * per_page : page * per_page]],
         "page": page,
         "per_page": per_page,
         "total": len(found),
@@ -118,13 +112,6 @@ def _window(query: Mapping[str, str], today: date) -> tuple[date, date]:
     if not 0 <= (last - first).days <= MOST_DAYS:
         raise refusal(web.HTTPBadRequest, f"The window may span at most {MOST_DAYS} days")
     return first, last
-
-
-def _one_of(query: Mapping[str, str], name: str, choices: Iterable[str], default: str) -> str:
-    value = query.get(name, default)
-    if value not in choices:
-        raise refusal(web.HTTPBadRequest, f"{name} must be one of {', '.join(choices)}")
-    return value
 
 
 def _number(query: Mapping[str, str], name: str, default: int, most: int) -> int:

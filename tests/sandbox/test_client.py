@@ -175,7 +175,7 @@ def row(*components: dict[str, Any]) -> list[dict[str, Any]]:
 WORKING = {"id": "50", "content": "Queued", "components": row(button("Cancel"))}
 RED = {
     "id": "50",
-    "embeds": [{"title": "Refused", "description": "by **moderation**", "color": 0xED4245}],
+    "embeds": [{"title": "Refused", "description": r"by **\*moderation**", "color": 0xED4245}],
 }
 
 
@@ -301,8 +301,8 @@ def test_nobody_there(sandbox: Scripted, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["say", "/video prompt:x"]) == 2
     assert main(["say", "/video prompt:x", "--url", "http://127.0.0.1:9"]) == 2
     no_bot, no_sandbox = capsys.readouterr().err.splitlines()
-    assert no_bot == "No bot is connected to the sandbox."
-    assert "`python -m sandbox`" in no_sandbox
+    assert "No bot is connected: " in no_bot
+    assert "`make sandbox`" in no_sandbox
 
 
 # What is followed, and how it ends ---------------------------------------------------------------
@@ -346,8 +346,8 @@ def test_without_out_the_first_answer_is_enough(
 @pytest.mark.parametrize(
     ("events", "sentence"),
     [
-        ([created(WORKING), updated(RED)], "Refused by moderation"),
-        ([created(RED)], "Refused by moderation"),
+        ([created(WORKING), updated(RED)], "Refused: by *moderation"),
+        ([created(RED)], "Refused: by *moderation"),
         ([created({"id": "50", "content": "-# No\n**credits**"}, ephemeral=True)], "No credits"),
         ([created(WORKING), updated({"id": "50", "content": "Cancelled"})], "Cancelled"),
         ([{"event": "failed", "interaction_id": MINE, "error": "No response"}], "No response."),
@@ -369,7 +369,7 @@ def test_a_red_first_answer_is_a_refusal(
 ) -> None:
     sandbox.answer(created(RED, ephemeral=True))
     assert main(["say", "/video prompt:x"]) == 1
-    assert capsys.readouterr().err == "Refused by moderation\n"
+    assert capsys.readouterr().err == "Refused: by *moderation\n"
 
 
 def test_a_video_may_come_just_after_its_placeholder_was_closed(

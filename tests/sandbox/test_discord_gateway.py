@@ -152,13 +152,3 @@ async def test_a_lost_session_is_invalid(
     packet = await socket.receive()
     assert (packet["op"], packet["d"]) == (9, False)
     assert (await socket.identify(token))["t"] == "READY"
-
-
-async def test_members_are_sent_on_request(http: aiohttp.ClientSession, sandbox: Running) -> None:
-    socket = await connect(http, sandbox)
-    await socket.identify(sandbox.app[EMULATOR].token)
-    await socket.send(8, {"guild_id": FILM_CLUB, "query": "al", "limit": 0, "nonce": "n"})
-    packets = [await socket.receive() for _ in range(3)]
-    assert packets[2]["t"] == "GUILD_MEMBERS_CHUNK"
-    assert packets[2]["d"]["nonce"] == "n"
-    assert [m["user"]["username"] for m in packets[2]["d"]["members"]] == ["alice"]

@@ -314,6 +314,21 @@ async def test_commands_are_registered_in_full(api: Api) -> None:
     )
 
 
+async def test_a_field_that_is_not_emulated_is_dropped_loudly(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await api("POST", api.channel, json={"content": "x", "surprise": 1}))[0] == 200
+    assert [(r.levelname, "surprise" in r.message) for r in caplog.records] == [("ERROR", True)]
+
+
+async def test_the_page_may_load_its_own_files_only(http: aiohttp.ClientSession) -> None:
+    async with http.get("/") as answer:
+        policy = answer.headers["Content-Security-Policy"]
+        assert "Content-Security-Policy" not in await answer.text()
+    sources = {word for rule in policy.split(";") for word in rule.split()[1:]}
+    assert sources == {"'none'", "'self'"}
+
+
 async def test_a_second_start_has_the_same_places_but_new_messages(tmp_path: Path) -> None:
     worlds, messages = [], []
     for number in range(2):

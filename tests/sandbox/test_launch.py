@@ -1,4 +1,4 @@
-"""`python -m sandbox`, as processes: the servers, and a bot that comes, dies and is ended."""
+"""`python3 -m sandbox`, as processes: the servers, and a bot that comes, dies and is ended."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sandbox.client_wire import NO_BOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,8 +29,9 @@ import asyncio, sys
 from argparse import Namespace
 from pathlib import Path
 from sandbox import launch
+launch.DATA = Path(sys.argv[1])
 launch.TERMINATE_S = launch.RESTART_AFTER_S = 0.3
-options = Namespace(command=None, port=0, data=Path(sys.argv[1]), speed=10.0)
+options = Namespace(command=None, port=0, data=None, speed=10.0)
 sys.exit(asyncio.run(launch.run(options, Path(sys.argv[2]))))
 """
 
@@ -101,6 +104,14 @@ def say(url: str, text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def complaint_of(*command: str) -> str:
+    """Return what a command says that refuses to start."""
+    with started(*command) as process:
+        out, complaint = process.communicate(timeout=20)
+    assert (process.returncode, out) == (2, "")
+    return complaint
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -128,29 +139,77 @@ def test_serve_prints_a_bots_environment_and_waits_for_it(tmp_path: Path) -> Non
         assert all(line.startswith("export ") for line in exports)
         with urllib.request.urlopen(f"{url}/sandbox/world") as answer:  # noqa: S310 — loopback
             world = json.load(answer)
+        assert world["speed"] == 10.0
         assert "alice" in [member["name"] for member in world["guilds"][0]["members"]]
         nobody = say(url, "/hello")
-        assert (nobody.returncode, nobody.stderr) == (2, "No bot is connected to the sandbox.\n")
+        assert (nobody.returncode, nobody.stderr) == (2, f"{NO_BOT}\n")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
 
 
-def test_missing_packages_are_said_in_one_sentence() -> None:
-    with started("-S", "-m", "sandbox") as process:
-        out, complaint = process.communicate(timeout=20)
-    assert (process.returncode, out) == (2, "")
+def exported_folder(lines: list[str]) -> Path:
+    exports = dict(line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
+    return Path(exports["DATA_DIR"])
+
+
+def test_a_new_world_has_a_new_bots_folder_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+    command = ["-m", "sandbox", "serve", "--data", str(tmp_path)]
+    others = tmp_path / "notes.txt"
+    others.write_text("mine")
+    with started(*command, "--port", "0") as first:
+        lines = lines_until_ready(first)
+        database = exported_folder(lines) / "dailies.sqlite3"
+        assert database.parent == tmp_path / "bot"
+        database.write_text("the first one's")
+        port = lines[-1].rpartition(":")[2]
+        assert complaint_of(*command, "--port", port).startswith(f"Port {port} cannot be used")
+        assert database.exists(), "a sandbox that never started has emptied another's folder"
+    with started(*command, "--port", "0") as second:
+        assert exported_folder(lines_until_ready(second)) == database.parent
+        assert not database.exists()
+    assert others.exists()
+
+
+def test_a_folder_that_is_not_the_sandboxs_is_never_emptied(tmp_path: Path) -> None:
+    others = tmp_path / "bot" / "main.py"
+    others.parent.mkdir()
+    others.write_text("print('mine')")
+    complaint = complaint_of("-m", "sandbox", "serve", "--port", "0", "--data", str(tmp_path))
+    assert complaint.startswith(f"The folder {tmp_path} cannot be used")
+    assert others.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--data", __file__, f"The folder {__file__} cannot be used (not a directory)"),
+        ("--data", "/proc/x", "The folder /proc/x cannot be used"),
+        ("--port", "99999", "argument --port: must be a whole number from 0 to 65535"),
+        ("--speed", "abc", "argument --speed: must be a number above 0"),
+    ],
+)
+def test_an_unusable_option_is_said_in_one_sentence(option: str, value: str, words: str) -> None:
+    complaint = complaint_of("-m", "sandbox", "--port", "0", option, value)
+    assert words in complaint.splitlines()[-1]
+    assert "Traceback" not in complaint
+
+
+def test_the_command_line_itself_needs_no_packages() -> None:
+    complaint = complaint_of("-S", "-m", "sandbox")
     assert "`make sandbox`" in complaint
     assert complaint.count("\n") == 1
+    for command in ("say", "click"):
+        with started("-S", "-m", "sandbox", command, "--help") as process:
+            out, complaint = process.communicate(timeout=20)
+        assert (process.returncode, complaint) == (0, "")
+        assert f"sandbox {command}" in out
 
 
 def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = ["-m", "sandbox", "--port", port, "--data", str(tmp_path)]
-        with started(*command) as process:
-            out, complaint = process.communicate(timeout=20)
-    assert process.returncode == 2
-    assert out == ""
+        complaint = complaint_of(*command)
     assert complaint.startswith(f"Port {port} cannot be used")
     assert complaint.count("\n") == 1
 
@@ -169,10 +228,10 @@ def test_a_bot_that_dies_at_its_start_ends_the_sandbox(tmp_path: Path) -> None:
 def test_a_bot_is_shielded_restarted_and_ended(tmp_path: Path) -> None:
     bot = tmp_path / "stubborn.py"
     bot.write_text(STUBBORN_BOT)
-    folder = tmp_path / "data" / "bot"
     secrets = {"SEGMIND_API_KEY": "real-key", "WAVESPEED_API_KEY": "real-key", "DATA_DIR": "/real"}
     with started("-c", LAUNCH, str(tmp_path / "data"), str(bot), **secrets) as process:
         url = lines_until_ready(process)[0].removeprefix("Sandbox ready: ")
+        folder = tmp_path / "data" / f"sandbox-{url.rpartition(':')[2]}" / "bot"
         environment = json.loads((folder / "environment.json").read_text())
         assert "real-key" not in environment.values()
         assert environment["DATA_DIR"] == str(folder)
