@@ -15,12 +15,10 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from cogs._errors import Tree
-from cogs._views import CancelButton, ConfirmCancelButton
+from cogs._views import CancelButton
 
 if TYPE_CHECKING:
-    from cogs._cards import Cards
     from core.budgets import Budgets
-    from core.catalog import Model
     from core.videos import Videos
 
 log = logging.getLogger(__name__)
@@ -36,8 +34,6 @@ class Services:
 
     videos: Videos
     budgets: Budgets
-    model: Model
-    cards: Cards
 
 
 class DailiesBot(commands.AutoShardedBot):
@@ -74,7 +70,7 @@ class DailiesBot(commands.AutoShardedBot):
         await self._find_gateway()
         for name in cog_names():
             await self.load_extension(f"cogs.{name}")
-        self.add_dynamic_items(CancelButton, ConfirmCancelButton)
+        self.add_dynamic_items(CancelButton)
         await self.register_commands()
 
     async def register_commands(self, *, force: bool = False) -> bool:

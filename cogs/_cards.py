@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import discord
 
@@ -28,39 +27,22 @@ WORDS: dict[State, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cards:
-    """Draws jobs.
-
-    Attributes:
-        usual_wait_s: what a clip usually takes, for the countdown.
-    """
-
-    usual_wait_s: float
-
-    def placeholder(self, job: Job) -> discord.Embed:
-        """Draw a job as it stands."""
-        card = discord.Embed(title=_title(job), colour=_colour(job))
-        card.description = f"> {plain(job.request.prompt, 400)}"
-        if job.error:
-            card.description += f"\n\n{sentence(by_name(job.error, job.error_detail))}"
-        elif job.state is State.CANCELLED:
-            card.description += f"\n\n{_cancelled(job)}"
-        elif job.state is State.DONE:
-            card.description += f"\n\n[The clip]({_link(job)})"
-        card.add_field(name="Format", value=_format(job))
-        card.add_field(name="Price", value=_price(job))
-        if not job.state.is_end:
-            card.add_field(name="Ready", value=self._wait(job))
-        return card.set_footer(text=f"{job.model} · {job.provider} · job {job.id[:8]}")
-
-    def _wait(self, job: Job) -> str:
-        if job.state is State.QUEUED and job.attempts:
-            return f"the service is busy, trying again <t:{int(job.due_at)}:R>"
-        if job.state in {State.FETCHING, State.POSTING}:
-            return "any moment now"
-        start = job.submitted_at or job.created_at
-        return f"about <t:{int(start + self.usual_wait_s)}:R>"
+def placeholder_card(job: Job, usual_wait_s: float) -> discord.Embed:
+    """Draw a job as it stands; a clip usually takes `usual_wait_s` seconds."""
+    card = discord.Embed(title=_title(job), colour=_colour(job))
+    card.description = f"> {plain(job.request.prompt, 400)}"
+    if job.error:
+        card.description += f"\n\n{sentence(by_name(job.error, job.error_detail))}"
+    elif job.state is State.CANCELLED:
+        card.description += f"\n\n{_cancelled(job)}"
+    elif job.state is State.DONE:
+        card.description += f"\n\n[The clip]({_link(job)})"
+    card.add_field(name="Format", value=_format(job))
+    card.add_field(name="Price", value=_price(job))
+    if not job.state.is_end and job.cancel_requested_at is None:
+        name, value = _wait(job, usual_wait_s)
+        card.add_field(name=name, value=value)
+    return card.set_footer(text=f"{job.model} · {job.provider} · job {job.id[:8]}")
 
 
 def clip_message(job: Job) -> str:
@@ -114,6 +96,16 @@ def _colour(job: Job) -> discord.Colour:
     return RED if job.state.is_end else discord.Colour.blurple()
 
 
+def _wait(job: Job, usual_wait_s: float) -> tuple[str, str]:
+    """Return a field that stays true, whenever it is read."""
+    if job.state is State.QUEUED and job.attempts:
+        return "The video service is busy", f"next try <t:{int(job.due_at)}:R>"
+    if job.state in {State.FETCHING, State.POSTING}:
+        return "Ready", "any moment now"
+    start = job.submitted_at or job.created_at
+    return "Usually ready", f"<t:{int(start + usual_wait_s)}:R>"
+
+
 def _format(job: Job) -> str:
     request = job.request
     frame = " · start frame" if request.start_frame else ""
@@ -127,6 +119,8 @@ def _price(job: Job) -> str:
 def _cancelled(job: Job) -> str:
     if not job.captured:
         return "Nothing was charged: the held credits are back in this server's budget."
+    if job.cost is None:
+        return "The video service did not say what it charges, so the whole price was kept."
     return f"The video service had already billed it: {price(job.captured)} were charged."
 
 

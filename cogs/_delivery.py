@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict
 
-import aiohttp
 import discord
 
-from cogs._cards import Cards, clip_file_name, clip_mark, clip_message, end_message
+from cogs._calls import Calls
+from cogs._cards import clip_file_name, clip_mark, clip_message, end_message, placeholder_card
 from cogs._views import job_buttons
-from core.errors import ChannelGone, ClipTooLarge, DeliveryFailed, PostRefused, Undeliverable
+from core.errors import ChannelGone, DeliveryFailed, PostRefused, Undeliverable
 from core.jobs import Job, State
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-UPLOAD_LIMIT_S = 180.0
-EDIT_LIMIT_S = 60.0
-SEARCH_MESSAGES = 500
-REQUEST_TOO_LARGE = 40005
+CALL_LIMIT_S = 180.0
+"""Well above what a call may sleep for a rate limit (the client's `max_ratelimit_timeout`)."""
+SEARCH_MAX = 5000
 UNKNOWN_MESSAGE = 10008
 
 
 class DiscordMessenger:
-    """The core's Messenger over one logged-in client."""
+    """The core's Messenger over one logged-in client.
 
-    def __init__(self, client: discord.Client, cards: Cards) -> None:
+    Attributes:
+        usual_wait_s: seconds that a clip usually takes, for the countdown.
+        limit_s: so long Discord is waited for.
+    """
+
+    def __init__(
+        self, client: discord.Client, usual_wait_s: float, limit_s: float = CALL_LIMIT_S
+    ) -> None:
         self._client = client
-        self._cards = cards
+        self._usual_wait_s = usual_wait_s
+        self._calls = Calls(limit_s)
 
     async def show(self, job: Job) -> None:
         """See Messenger."""
@@ -46,61 +50,85 @@ class DiscordMessenger:
 
     async def post(self, job: Job, clip: Path) -> int:
         """See Messenger."""
-        file = discord.File(
-            clip, filename=clip_file_name(job), description=job.request.prompt[:1024]
-        )
-        async with _discord_errors(UPLOAD_LIMIT_S):
-            message = await self._channel(job).send(
-                clip_message(job),
-                file=file,
-                nonce=job.id,
-                allowed_mentions=_only_requester(job),
-                suppress_embeds=True,
-                **_reply(job),
-            )
-        return message.id
+        return await self._calls.make_once(_post_of(job), lambda: self._send_clip(job, clip))
 
     async def find_post(self, job: Job) -> int | None:
         """See Messenger."""
-        since = discord.utils.snowflake_time(_snowflake(job.posting_at or job.created_at))
-        async with _discord_errors(EDIT_LIMIT_S):
-            async for message in self._channel(job).history(
-                after=since, limit=SEARCH_MESSAGES, oldest_first=True
-            ):
-                if self._carries(message, job):
-                    return message.id
-        return None
+        sent = await self._calls.earlier(_post_of(job))
+        if sent is not None:
+            return sent
+        return await self._calls.make(f"search {job.id}", lambda: self._search(job))
 
     async def tell(self, job: Job) -> None:
         """See Messenger. The end of a posted clip is the clip itself."""
         if job.placeholder_id is not None and await self._edit_placeholder(job, job.placeholder_id):
             return
         if job.state is not State.DONE:
-            await self._tell_anew(job)
-
-    async def _tell_anew(self, job: Job) -> None:
-        async with _discord_errors(EDIT_LIMIT_S):
-            await self._channel(job).send(
-                end_message(job), nonce=f"{job.id}-end", allowed_mentions=_only_requester(job)
-            )
+            await self._calls.make_once(f"end {job.id}", lambda: self._send_end(job))
 
     async def _edit_placeholder(self, job: Job, message_id: int) -> bool:
         """Bring the placeholder up to date and return whether it is still there."""
+        return await self._calls.make(f"placeholder {job.id}", lambda: self._edit(job, message_id))
+
+    async def _send_clip(self, job: Job, clip: Path) -> int:
+        file = discord.File(
+            clip, filename=clip_file_name(job), description=job.request.prompt[:1024]
+        )
+        message = await self._channel(job).send(
+            clip_message(job),
+            file=file,
+            nonce=job.id,
+            allowed_mentions=_only_requester(job),
+            suppress_embeds=True,
+            **_reply(job),
+        )
+        return message.id
+
+    async def _send_end(self, job: Job) -> int:
+        message = await self._channel(job).send(
+            end_message(job), nonce=f"{job.id}-end", allowed_mentions=_only_requester(job)
+        )
+        return message.id
+
+    async def _edit(self, job: Job, message_id: int) -> bool:
         message = self._channel(job).get_partial_message(message_id)
-        async with _discord_errors(EDIT_LIMIT_S):
-            try:
-                await message.edit(embed=self._cards.placeholder(job), view=job_buttons(job))
-            except discord.NotFound as error:
-                if error.code != UNKNOWN_MESSAGE:
-                    raise
-                return False
+        card = placeholder_card(job, self._usual_wait_s)
+        try:
+            await message.edit(embed=card, view=job_buttons(job))
+        except discord.NotFound as error:
+            if error.code != UNKNOWN_MESSAGE:
+                raise
+            return False
         return True
+
+    async def _search(self, job: Job) -> int | None:
+        """Look at all that came after the order, by Discord's own clock, backwards from now."""
+        order = discord.Object((job.placeholder_id or job.interaction_id) - 1)
+        seen = 0
+        async for message in self._channel(job).history(
+            after=order, limit=SEARCH_MAX, oldest_first=False
+        ):
+            if self._carries(message, job):
+                return message.id
+            seen += 1
+        if not self._may_read(job):
+            raise ChannelGone("the channel's history can no longer be read")
+        if seen == SEARCH_MAX:
+            raise PostRefused("too much was posted since to see whether it is there already")
+        return None
 
     def _carries(self, message: discord.Message, job: Job) -> bool:
         is_mine = self._client.user is not None and message.author.id == self._client.user.id
         return is_mine and any(
             file.filename.endswith(clip_mark(job)) for file in message.attachments
         )
+
+    def _may_read(self, job: Job) -> bool:
+        """Tell an empty channel from one whose history Discord silently withholds."""
+        channel = self._client.get_channel(job.channel_id)
+        if not isinstance(channel, (discord.abc.GuildChannel, discord.Thread)):
+            return True
+        return channel.permissions_for(channel.guild.me).read_message_history
 
     def _channel(self, job: Job) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
@@ -129,29 +157,5 @@ def _only_requester(job: Job) -> discord.AllowedMentions:
     )
 
 
-def _snowflake(moment: float) -> int:
-    """Return the first message id of a minute before `moment`, since two clocks are compared."""
-    return (int((moment - 60) * 1000) - discord.utils.DISCORD_EPOCH) << 22
-
-
-@asynccontextmanager
-async def _discord_errors(limit_s: float) -> AsyncIterator[None]:
-    """Turn what discord.py raises into: it may work later, or it never will."""
-    try:
-        async with asyncio.timeout(limit_s):
-            yield
-    except discord.HTTPException as error:
-        raise _verdict(error) from error
-    except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
-        raise DeliveryFailed(type(error).__name__) from error
-
-
-def _verdict(error: discord.HTTPException) -> DeliveryFailed | Undeliverable:
-    """Judge an answer; "unknown message" at a post means posted, then deleted: no second time."""
-    if error.status == 413 or error.code == REQUEST_TOO_LARGE:  # noqa: PLR2004 — HTTP's number
-        return ClipTooLarge(error.text)
-    if error.status in {401, 408, 429} or error.status >= 500:  # noqa: PLR2004 — HTTP's numbers
-        return DeliveryFailed(f"Discord answered {error.status}")
-    if error.status in {403, 404} and error.code != UNKNOWN_MESSAGE:
-        return ChannelGone(error.text)
-    return PostRefused(error.text)
+def _post_of(job: Job) -> str:
+    return f"post {job.id}"

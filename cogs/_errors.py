@@ -7,6 +7,7 @@ import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import discord
 from discord import app_commands
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 log = logging.getLogger(__name__)
+
+ALREADY_ACKNOWLEDGED = 40060
+"""Also when Discord's first "yes" got lost and discord.py asked again."""
 
 
 class Tree(app_commands.CommandTree[Any]):
@@ -42,6 +46,18 @@ async def answering_errors(interaction: discord.Interaction[Any]) -> AsyncIterat
         await answer_error(interaction, error)
 
 
+async def acknowledge(
+    interaction: discord.Interaction[Any], *, ephemeral: bool = False, thinking: bool = False
+) -> discord.InteractionCallbackResponse[Any] | None:
+    """Defer the answer; return what Discord says to that, if we heard it."""
+    try:
+        return await interaction.response.defer(ephemeral=ephemeral, thinking=thinking)
+    except discord.HTTPException as error:
+        if error.code != ALREADY_ACKNOWLEDGED:
+            raise
+        return None
+
+
 async def answer_error(interaction: discord.Interaction[Any], error: BaseException) -> None:
     """Tell the member what went wrong, privately where nothing was said yet."""
     if isinstance(error, DailiesError):
@@ -51,9 +67,18 @@ async def answer_error(interaction: discord.Interaction[Any], error: BaseExcepti
         log.error("interaction failed, reference %s", reference, exc_info=error)
         text = trouble(reference)
     try:
-        if interaction.response.is_done():
-            await interaction.edit_original_response(content=None, embed=refusal(text), view=None)
-        else:
-            await interaction.response.send_message(embed=refusal(text), ephemeral=True)
-    except discord.HTTPException as failure:
+        await _answer(interaction, refusal(text))
+    except (discord.DiscordException, aiohttp.ClientError, OSError) as failure:
         log.warning("an error could not be told: %s", failure)
+
+
+async def _answer(interaction: discord.Interaction[Any], card: discord.Embed) -> None:
+    if not interaction.response.is_done():
+        try:
+            await interaction.response.send_message(embed=card, ephemeral=True)
+        except discord.HTTPException as error:
+            if error.code != ALREADY_ACKNOWLEDGED:
+                raise
+        else:
+            return
+    await interaction.edit_original_response(content=None, embed=card, view=None)

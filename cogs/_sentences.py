@@ -49,12 +49,13 @@ SENTENCES: dict[type[DailiesError], str] = {
     f"{REFUSED_FREE} Shorten it and try again.",
     UnsupportedWish: f"I cannot make {{detail}}. {REFUSED_FREE} Choose one of these and try again.",
     NotEnoughCredits: "This server does not have enough credits: {detail}. "
-    f"{REFUSED_FREE} Ask whoever runs this bot to top it up; `/budget` shows what is left.",
+    f"{REFUSED_FREE} Whoever runs this bot sets how many credits a server starts with; "
+    "`/budget` shows what is left.",
     MissingRights: "I could not post the clip in this channel: I am missing {detail}. "
     f"{REFUSED_FREE} Ask a moderator to allow it, or use another channel.",
     TooBusy: f"Many images are being prepared just now. {REFUSED_FREE} Try again in a minute.",
     BadImage: "The image cannot be a start frame: {detail}. "
-    f"{REFUSED_FREE} Attach a JPEG, PNG, WebP, GIF or AVIF and try again.",
+    f"{REFUSED_FREE} Attach another image and try again.",
     ImageUnreachable: "The image could not be downloaded from Discord. "
     f"{REFUSED_FREE} Attach it again and try once more.",
     ProviderKeyRejected: "The video service does not accept this bot's key. "

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import discord
 
-from cogs._errors import answering_errors
+from cogs._cards import price
+from cogs._errors import acknowledge, answering_errors
 from core.jobs import CANCELLABLE_AT_A_PRICE, CANCELLABLE_AT_ONCE, Job
 from core.videos import Canceller, CancelOutcome
 
@@ -20,8 +21,8 @@ OUTCOMES: dict[CancelOutcome, str] = {
     CancelOutcome.CANCELLING: "Cancelled: nothing will be posted. What the video service charges "
     "for it is kept, the rest comes back as soon as it says how much.",
     CancelOutcome.NEEDS_CONFIRMATION: "The video service is already working on this clip and will "
-    "most likely charge for it. If you cancel now, nothing is posted, and what it charges (up to "
-    "the whole price) is taken from this server's budget all the same.",
+    "most likely charge for it. If you cancel now, nothing is posted; this server still pays what "
+    "the service charges, at most {price}; the rest comes back.",
     CancelOutcome.TOO_LATE: "Too late to cancel: this clip is already being posted, or it ended.",
     CancelOutcome.UNKNOWN: "I do not know this clip any more. Nothing was changed.",
     CancelOutcome.NOT_YOURS: "Only the member who asked for this clip, or a moderator who may "
@@ -47,49 +48,18 @@ def _stateless(item: discord.ui.Item[Any]) -> discord.ui.View:
 
 class CancelButton(
     discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
-    template=r"cancel:(?P<job>[0-9a-f]{16})",
+    template=r"cancel(?P<anyway>-anyway)?:(?P<job>[0-9a-f]{16})",
 ):
-    """*Cancel* under a placeholder."""
+    """*Cancel* under a placeholder, and *Cancel anyway* under the warning that it costs."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, *, anyway: bool = False) -> None:
         self.job_id = job_id
-        super().__init__(discord.ui.Button(label="Cancel", custom_id=f"cancel:{job_id}"))
-
-    @classmethod
-    async def from_custom_id(
-        cls,
-        _interaction: discord.Interaction[Any],
-        _item: discord.ui.Item[Any],
-        match: re.Match[str],
-        /,
-    ) -> Self:
-        """Rebuild the button from its custom id."""
-        return cls(match["job"])
-
-    async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Cancel, or ask first when that will cost something."""
-        async with answering_errors(interaction):
-            await interaction.response.defer(ephemeral=True, thinking=True)
-            outcome = await _cancel(interaction, self.job_id, confirmed=False)
-            view = None
-            if outcome is CancelOutcome.NEEDS_CONFIRMATION:
-                view = _stateless(ConfirmCancelButton(self.job_id))
-            await interaction.edit_original_response(content=OUTCOMES[outcome], view=view)
-
-
-class ConfirmCancelButton(
-    discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]],
-    template=r"cancel-anyway:(?P<job>[0-9a-f]{16})",
-):
-    """*Cancel anyway* under the warning that it will cost something."""
-
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
+        self.anyway = anyway
         super().__init__(
             discord.ui.Button(
-                label="Cancel anyway",
-                style=discord.ButtonStyle.danger,
-                custom_id=f"cancel-anyway:{job_id}",
+                label="Cancel anyway" if anyway else "Cancel",
+                style=discord.ButtonStyle.danger if anyway else discord.ButtonStyle.secondary,
+                custom_id=f"cancel{'-anyway' if anyway else ''}:{job_id}",
             )
         )
 
@@ -102,14 +72,19 @@ class ConfirmCancelButton(
         /,
     ) -> Self:
         """Rebuild the button from its custom id."""
-        return cls(match["job"])
+        return cls(match["job"], anyway=match["anyway"] is not None)
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Cancel for good."""
+        """Cancel, or ask first when that will cost something; the answer replaces the question."""
         async with answering_errors(interaction):
-            await interaction.response.defer()
-            outcome = await _cancel(interaction, self.job_id, confirmed=True)
-            await interaction.edit_original_response(content=OUTCOMES[outcome], view=None)
+            await acknowledge(interaction, ephemeral=True, thinking=not self.anyway)
+            outcome = await _cancel(interaction, self.job_id, confirmed=self.anyway)
+            must_ask = outcome is CancelOutcome.NEEDS_CONFIRMATION
+            hold = interaction.client.services.videos.hold
+            await interaction.edit_original_response(
+                content=OUTCOMES[outcome].format(price=price(hold)),
+                view=_stateless(CancelButton(self.job_id, anyway=True)) if must_ask else None,
+            )
 
 
 async def _cancel(

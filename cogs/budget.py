@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 
 from cogs._cards import price
+from cogs._errors import acknowledge
 from core.errors import GuildOnly
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ async def budget(interaction: discord.Interaction[DailiesBot]) -> None:
     """Answer privately, so that a look costs nobody's attention."""
     if interaction.guild_id is None:
         raise GuildOnly
-    await interaction.response.defer(ephemeral=True, thinking=True)
+    await acknowledge(interaction, ephemeral=True)
     services = interaction.client.services
     balance = await services.budgets.of(interaction.guild_id)
     card = discord.Embed(title="This server's video credits", colour=discord.Colour.blurple())

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import discord
 from discord import app_commands
 
-from cogs._cards import refusal
+from cogs._cards import placeholder_card, refusal
+from cogs._errors import acknowledge
 from cogs._sentences import sentence
 from cogs._views import job_buttons
-from core.errors import DailiesError, GuildOnly
+from core.errors import DailiesError, GuildOnly, MissingRights
 from core.video import PROMPT_CHARACTERS_MAX, Wish
 
 if TYPE_CHECKING:
@@ -29,11 +30,20 @@ SHAPES = {
     "3:4": "portrait",
     "21:9": "cinema",
 }
+RIGHTS = {
+    "view_channel": "View Channel",
+    "send_messages": "Send Messages",
+    "send_messages_in_threads": "Send Messages in Threads",
+    "embed_links": "Embed Links",
+    "attach_files": "Attach Files",
+    "read_message_history": "Read Message History",
+}
+"""What posting a clip needs, as Discord's client names it."""
 
 
 async def setup(bot: DailiesBot) -> None:
     """Load the cog."""
-    bot.tree.add_command(video_command(bot.services.model))
+    bot.tree.add_command(video_command(bot.services.videos.model))
 
 
 def video_command(model: Model) -> app_commands.Command[Any, ..., None]:
@@ -82,7 +92,8 @@ async def _order(interaction: discord.Interaction[DailiesBot], wish: Wish) -> No
     """Refuse at once what needs no look-up; acknowledge; then order and show the placeholder."""
     services = interaction.client.services
     services.videos.check(wish)
-    acknowledged = await interaction.response.defer()
+    _check_rights(interaction)
+    acknowledged = await acknowledge(interaction)
     if acknowledged is not None:
         wish = wish.model_copy(update={"placeholder_id": acknowledged.message_id})
     try:
@@ -93,13 +104,25 @@ async def _order(interaction: discord.Interaction[DailiesBot], wish: Wish) -> No
     await _show_placeholder(interaction, services, job)
 
 
+def _check_rights(interaction: discord.Interaction[DailiesBot]) -> None:
+    """Refuse where the clip could not be posted: a command works without, a message does not."""
+    is_thread = isinstance(interaction.channel, discord.Thread)
+    speaking = "send_messages_in_threads" if is_thread else "send_messages"
+    needed = ("view_channel", speaking, "embed_links", "attach_files", "read_message_history")
+    missing = [RIGHTS[it] for it in needed if not getattr(interaction.app_permissions, it)]
+    if missing:
+        *others, last = missing
+        raise MissingRights(f"{', '.join(others)} and {last}" if others else last)
+
+
 async def _show_placeholder(
     interaction: discord.Interaction[DailiesBot], services: Services, job: Job
 ) -> None:
     """Show that the job is accepted. Whatever fails here, it is, and will run all the same."""
     try:
         message = await interaction.edit_original_response(
-            embed=services.cards.placeholder(job), view=job_buttons(job)
+            embed=placeholder_card(job, services.videos.model.usual_wait_s),
+            view=job_buttons(job),
         )
         await services.videos.placed(job, message.id)
     except Exception:

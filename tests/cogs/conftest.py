@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import discord
 import pytest
 from discord.gateway import DiscordWebSocket
+from simcord.backend.models import Overwrite
+from simcord.enums import OverwriteType
+from simcord.http import router
 from simcord.http.router import RequestContext, route
 from sqlalchemy import select
 
 from cogs._bot import DailiesBot, Services
-from cogs._cards import Cards
 from cogs._delivery import DiscordMessenger
 from core.budgets import Budgets
 from core.errors import FetchFailed
 from core.jobs import Job, State
+from core.progress import Progress
 from core.videos import DISCORD_CDN, IMAGE_BYTES_MAX, IMAGE_TIMEOUT_S, Videos
 from media.frame import FrameMaker
 from providers.catalog import LUMA_RAY_3_2
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simcord import ChannelHandle, Env, GuildHandle, MemberActor
+    from simcord.backend import Backend
     from sqlalchemy import Connection
 
     from storage.database import Database
@@ -38,6 +42,7 @@ AllJobs = Callable[[], Awaitable[list[Job]]]
 Lead = Callable[..., Awaitable[Job]]
 Order = Callable[..., Awaitable[Job]]
 Restart = Callable[[], Awaitable[None]]
+SetPermissions = Callable[..., None]
 
 
 @route("GET", "/gateway")
@@ -87,11 +92,13 @@ def services(store: JobStore, tmp_path: Path, cdn: DiscordCdn) -> Services:
         frames=FrameMaker(tmp_path / "frames"),
         clock=simcords_clock,
         nudge=lambda: None,
+        show=lambda _job: None,
+        temporary=tmp_path,
         markup=Decimal(1),
         opening_credits=OPENING_CREDITS,
     )
     budgets = Budgets(store, simcords_clock, OPENING_CREDITS)
-    return Services(videos, budgets, LUMA_RAY_3_2, Cards(usual_wait_s=52.0))
+    return Services(videos, budgets)
 
 
 @pytest.fixture
@@ -104,6 +111,8 @@ def simcord_bot(services: Services, cdn: DiscordCdn, monkeypatch: pytest.MonkeyP
 def start(services: Services, cdn: DiscordCdn) -> DailiesBot:
     """Start a process of the bot."""
     cdn.client = bot = DailiesBot(services)
+    messenger = DiscordMessenger(bot, LUMA_RAY_3_2.usual_wait_s)
+    services.videos.show = Progress(messenger).show
     bot.shard_count = 1  # discord.py would ask the real gateway
     return bot
 
@@ -116,6 +125,18 @@ def restart(simcord_env: Env, services: Services, cdn: DiscordCdn) -> Restart:
         await simcord_env.restart_bot(start(services, cdn))
 
     return replace
+
+
+@pytest.fixture
+def repeat_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lose Discord's "yes" to every first answer, whereupon discord.py says it again."""
+    whole = router.dispatch
+
+    def lossy(backend: Backend, method: str, path: str, **request: Any) -> Any:
+        reply = whole(backend, method, path, **request)
+        return whole(backend, method, path, **request) if path.endswith("/callback") else reply
+
+    monkeypatch.setattr(router, "dispatch", lossy)
 
 
 @pytest.fixture
@@ -145,8 +166,20 @@ def moderator(simcord_env: Env, guild: GuildHandle) -> MemberActor:
 
 
 @pytest.fixture
-def messenger(simcord_env: Env, services: Services) -> DiscordMessenger:
-    return DiscordMessenger(simcord_env.bot, services.cards)
+def messenger(simcord_env: Env) -> DiscordMessenger:
+    return DiscordMessenger(simcord_env.bot, LUMA_RAY_3_2.usual_wait_s)
+
+
+@pytest.fixture
+def set_permissions(simcord_env: Env, guild: GuildHandle, channel: ChannelHandle) -> SetPermissions:
+    """Return what sets everyone's permissions in the channel, and so the bot's."""
+
+    def change(**permissions: bool) -> None:
+        allow, deny = discord.PermissionOverwrite(**permissions).pair()
+        everyone = Overwrite(guild.default_role.id, OverwriteType.ROLE, allow.value, deny.value)
+        simcord_env.backend.set_overwrite(channel.id, everyone)
+
+    return change
 
 
 @pytest.fixture

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from discord.gateway import DiscordWebSocket
 from simcord import assert_error
+from simcord.http import router
 from sqlalchemy.exc import OperationalError
 
 from cogs._bot import DailiesBot, cog_names
+from core.errors import EmptyPrompt
 
 if TYPE_CHECKING:
     from simcord import ChannelHandle, Env, InteractionResult, MemberActor
+    from simcord.backend import Backend
     from sqlalchemy import Connection
 
     from storage.database import Database
     from tests.cogs.conftest import Order, Restart
 
 Break = Callable[[str], Awaitable[None]]
+Cut = Callable[[int], None]
 
 
 @pytest.fixture
@@ -34,6 +39,28 @@ def lose_table(database: Database) -> Break:
         await database.transaction(rename, name)
 
     return lose
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Cut:
+    """Return what lets a connection break behind each of the next requests of an interaction."""
+    whole = router.dispatch
+    left = 0
+
+    def cutting(backend: Backend, method: str, path: str, **request: Any) -> Any:
+        nonlocal left
+        reply = whole(backend, method, path, **request)
+        if left and path.startswith(("/interactions/", "/webhooks/")):
+            left -= 1
+            raise aiohttp.ServerDisconnectedError
+        return reply
+
+    def start(count: int) -> None:
+        nonlocal left
+        left = count
+
+    monkeypatch.setattr(router, "dispatch", cutting)
+    return start
 
 
 def registrations(env: Env) -> int:
@@ -120,3 +147,36 @@ async def test_a_fault_behind_a_button_is_told_too(
     result = await alice.click(channel.history()[0], label="Cancel")
     assert result.ephemeral
     assert reference(result)
+
+
+@pytest.mark.usefixtures("repeat_answers")
+async def test_a_button_whose_acknowledgement_is_said_twice_works(
+    order: Order, alice: MemberActor, channel: ChannelHandle
+) -> None:
+    await order()
+    result = await alice.click(channel.history()[0], label="Cancel")
+    assert result.response is not None
+    assert result.response.content == "Cancelled. Nothing was charged."
+
+
+@pytest.mark.parametrize("command", ["budget", "video"])
+async def test_a_member_is_not_left_with_an_acknowledgement_that_broke_off(
+    simcord_env: Env, alice: MemberActor, channel: ChannelHandle, cut: Cut, command: str
+) -> None:
+    cut(1)
+    options = {"prompt": "a red fox"} if command == "video" else {}
+    assert reference(await alice.slash(channel, command, **options))
+    assert_error(simcord_env, aiohttp.ServerDisconnectedError)
+
+
+async def test_an_error_that_cannot_be_told_is_logged(
+    simcord_env: Env,
+    alice: MemberActor,
+    channel: ChannelHandle,
+    cut: Cut,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cut(2)
+    await alice.slash(channel, "video", prompt=" ")
+    assert "an error could not be told: Server disconnected" in caplog.text
+    assert_error(simcord_env, EmptyPrompt)

@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING
 
 import discord
 import pytest
-from simcord.backend.models import Overwrite
-from simcord.enums import OverwriteType
 
-from core.errors import ChannelGone, ClipTooLarge, DeliveryFailed, PostRefused
+from core.errors import ChannelGone, DeliveryFailed, PostRefused
 from core.jobs import Job, State
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simcord import ChannelHandle, Env, GuildHandle, MemberActor
+    from simcord import ChannelHandle, Env, MemberActor
 
     from cogs._delivery import DiscordMessenger
-    from tests.cogs.conftest import Order
+    from tests.cogs.conftest import Order, SetPermissions
 
 Post = Callable[[Job], Awaitable[int]]
-SetPermissions = Callable[..., None]
 Speak = Callable[[Job], Awaitable[list[discord.Message]]]
 
 MARKUP = "**a** _b_ ~~c~~ ||d|| `e` [f](https://a.example) [g](https://b.example) <#1> \\"
@@ -56,18 +53,6 @@ def speak(messenger: DiscordMessenger, post: Post, channel: ChannelHandle) -> Sp
         return channel.history()[-2:]
 
     return send
-
-
-@pytest.fixture
-def set_permissions(simcord_env: Env, guild: GuildHandle, channel: ChannelHandle) -> SetPermissions:
-    """Return what sets everyone's permissions in the channel, and so the bot's."""
-
-    def change(**permissions: bool) -> None:
-        allow, deny = discord.PermissionOverwrite(**permissions).pair()
-        everyone = Overwrite(guild.default_role.id, OverwriteType.ROLE, allow.value, deny.value)
-        simcord_env.backend.set_overwrite(channel.id, everyone)
-
-    return change
 
 
 def failed(job: Job) -> Job:
@@ -178,6 +163,61 @@ async def test_the_post_of_a_job_is_found_among_others(
     assert await messenger.find_post(job) == message_id
 
 
+async def test_a_post_is_found_whatever_our_clock_says(
+    order: Order, messenger: DiscordMessenger, post: Post
+) -> None:
+    job = await order()
+    message_id = await post(job)
+    tomorrow = job.created_at + 86_400
+    assert await messenger.find_post(replace(job, posting_at=tomorrow)) == message_id
+    unplaced = replace(job, placeholder_id=None, posting_at=tomorrow)
+    assert await messenger.find_post(unplaced) == message_id
+
+
+async def test_a_post_is_found_below_pages_of_talk(
+    order: Order,
+    messenger: DiscordMessenger,
+    post: Post,
+    channel: ChannelHandle,
+    simcord_env: Env,
+) -> None:
+    job = await order()
+    message_id = await post(job)
+    for _ in range(700):
+        simcord_env.backend.create_message(channel.id, job.member_id, content="talk")
+    assert await messenger.find_post(job) == message_id
+
+
+async def test_a_search_that_was_not_finished_ends_the_job(
+    order: Order,
+    messenger: DiscordMessenger,
+    post: Post,
+    channel: ChannelHandle,
+    alice: MemberActor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cogs._delivery.SEARCH_MAX", 3)
+    job = await order()
+    await alice.send(channel, "one")
+    assert await messenger.find_post(job) is None
+    message_id = await post(job)
+    assert await messenger.find_post(job) == message_id
+    for words in ("two", "three", "four"):
+        await alice.send(channel, words)
+    with pytest.raises(PostRefused):
+        await messenger.find_post(job)
+
+
+async def test_a_history_that_the_bot_may_not_read_ends_the_job(
+    order: Order, messenger: DiscordMessenger, post: Post, set_permissions: SetPermissions
+) -> None:
+    job = await order()
+    await post(job)
+    set_permissions(read_message_history=False)
+    with pytest.raises(ChannelGone):
+        await messenger.find_post(job)
+
+
 async def test_a_deleted_post_is_not_found(
     order: Order,
     messenger: DiscordMessenger,
@@ -201,6 +241,28 @@ async def test_the_placeholder_tells_why_a_job_failed(
     assert "no playable video: no sound. Nothing was charged" in str(card.description)
     assert {field.name for field in card.fields} == {"Format", "Price"}
     assert message.components == []
+
+
+@pytest.mark.parametrize(
+    ("captured", "cost", "words"),
+    [
+        (0, None, "the held credits are back"),
+        (100, 100, "had already billed it: 100 credits (US$1.00) were charged"),
+        (132, None, "did not say what it charges, so the whole price was kept"),
+    ],
+)
+async def test_the_placeholder_tells_what_a_cancelled_job_cost(
+    order: Order,
+    messenger: DiscordMessenger,
+    channel: ChannelHandle,
+    captured: int,
+    cost: int | None,
+    words: str,
+) -> None:
+    job = await order()
+    await messenger.tell(replace(job, state=State.CANCELLED, captured=captured, cost=cost))
+    [card] = channel.history()[0].embeds
+    assert words in str(card.description)
 
 
 async def test_the_placeholder_links_to_the_clip_when_done(
@@ -317,7 +379,19 @@ async def test_a_channel_that_the_bot_may_only_read_still_shows_the_end(
         (403, 50013, ChannelGone),
         (404, 10008, PostRefused),  # posted before, and deleted
         (400, 50035, PostRefused),
-        (401, 0, DeliveryFailed),
+        (400, 50045, ClipTooLarge),
+        (401, 40001, DeliveryFailed),
+        (403, 0, DeliveryFailed),  # HTML of Cloudflare
+        (404, 0, DeliveryFailed),  # HTML of a proxy
+        (400, 0, DeliveryFailed),
+        (403, 40333, DeliveryFailed),  # Cloudflare, as JSON
+        (404, 10003, ChannelGone),
+        (404, 10004, ChannelGone),
+        (403, 50001, ChannelGone),
+        (400, 50083, ChannelGone),
+        (400, 160002, ChannelGone),
+        (400, 160005, ChannelGone),
+        (403, 240000, PostRefused),  # a filter's word on the message
     ],
 )
 async def test_discords_answer_to_a_post_says_whether_it_may_work_later(

@@ -10,7 +10,8 @@ from cogs._sentences import SENTENCES, plain, sentence, trouble
 from core.errors import DailiesError, JobEnded, NotEnoughCredits, RequestRefused, by_name
 
 WHAT_TO_DO = re.compile(
-    r"\b(Try|Use|Choose|Ask|Attach|Describe|Shorten|Change|Check|Please tell)\b"
+    r"\b(Try|Use|Whoever runs this bot sets|Choose|Ask|Attach|Describe|"
+    r"Shorten|Change|Check|Please tell)\b"
 )
 ENDS = [error for error in SENTENCES if issubclass(error, JobEnded)]
 
