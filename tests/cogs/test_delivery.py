@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import discord
 import pytest
 
-from core.errors import ChannelGone, DeliveryFailed, PostRefused
+from core.errors import ChannelGone, ClipTooLarge, DeliveryFailed, PostRefused
 from core.jobs import Job, State
 
 if TYPE_CHECKING:
