@@ -101,6 +101,7 @@ async def test_a_cancelled_transaction_is_whole_or_not_there(database: Database)
         await asyncio.sleep(number / 20_000)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+    await database.transaction(insert_two, 60)
     counts = await database.transaction(
         lambda connection: connection.execute(
             text("SELECT substr(name, 2), count(*) FROM accounts GROUP BY 1")
