@@ -89,3 +89,14 @@ def test_few_libraries_are_needed_at_run_time() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert len(pins) <= 15
     assert all("==" in pin for pin in pins)
+
+
+def test_the_image_holds_every_floor_of_production_and_no_other() -> None:
+    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+    copied = {
+        line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line
+    }
+    assert copied >= {"requirements.txt", "bot.py", *FLOORS}
+    assert not copied & {"sandbox", "tests", "benchmarks", "."}
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").split()
+    assert {f"!{name}" for name in ("requirements.txt", "bot.py", *FLOORS)} <= set(ignored)
