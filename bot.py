@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +22,6 @@ from cogs._delivery import DiscordMessenger
 from core import logs
 from core.budgets import Budgets
 from core.clips import Clips
-from core.clock import SteadyClock
 from core.housekeeping import clear_leftovers, sweep_for_ever
 from core.progress import Progress
 from core.settings import Settings, SettingsError
@@ -83,7 +83,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> App:
     fetcher = await stack.enter_async_context(
         GuardedFetcher(loopback_origins=settings.loopback_origins)
     )
-    alarm, clock = Alarm(), SteadyClock()
+    alarm, clock = Alarm(), time.time
 
     def show(job: Job) -> None:
         progress.show(job)
@@ -144,19 +144,23 @@ def open_folders(settings: Settings) -> Folders:
 
 
 def claim_folders(settings: Settings, stack: AsyncExitStack) -> None:
-    """Make sure that this process alone works on the data folder.
+    """Make sure that this process alone works on the data folder and the database.
 
     Raises:
         StartError: another bot is running on it.
     """
     folders = open_folders(settings)
     try:
-        stack.enter_context(holding(settings.data_dir / "lock"))
+        for lock in (settings.data_dir / "lock", settings.database_lock):
+            stack.enter_context(holding(lock))
+        clear_leftovers(folders.temporary, [folders.clips, folders.frames])
     except AlreadyLocked:
         raise StartError(
-            "Another bot is already running on this DATA_DIR; stop it, or set another one."
+            "Another bot is already running on this DATA_DIR or DATABASE_URL; stop it, or set"
+            " another one."
         ) from None
-    clear_leftovers(folders.temporary, [folders.clips, folders.frames])
+    except OSError as error:
+        raise StartError(f"DATA_DIR cannot be used: {error.strerror}.") from error
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> JobStore:
@@ -287,7 +291,7 @@ async def sync(settings: Settings) -> None:
 async def migrate_only(settings: Settings) -> None:
     """Bring the database to its newest tables, and exit."""
     async with AsyncExitStack() as stack:
-        open_folders(settings)
+        claim_folders(settings, stack)
         await open_store(settings, stack)
 
 

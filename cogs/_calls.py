@@ -75,10 +75,13 @@ class Calls:
         except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
             raise DeliveryFailed(type(error).__name__) from error
 
-    async def make_once(self, name: str, call: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    async def join_or_make(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do the same, unless the call that was given up succeeds: then return its result."""
-        earlier = await self.earlier(name)
-        return await self.make(name, call) if earlier is None else earlier
+        if name in self._tasks:
+            task: asyncio.Task[T] = await self._wait(name)
+            if _has_succeeded(task):
+                return task.result()
+        return await self.make(name, call)
 
     async def earlier(self, name: str) -> int | None:
         """Return what the call of this name that was given up brought, or None.

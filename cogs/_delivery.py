@@ -50,21 +50,29 @@ class DiscordMessenger:
 
     async def post(self, job: Job, clip: Path) -> int:
         """See Messenger."""
-        return await self._calls.make_once(_post_of(job), lambda: self._send_clip(job, clip))
+        return await self._calls.join_or_make(_post_of(job), lambda: self._send_clip(job, clip))
 
     async def find_post(self, job: Job) -> int | None:
         """See Messenger."""
         sent = await self._calls.earlier(_post_of(job))
         if sent is not None:
             return sent
-        return await self._calls.make(f"search {job.id}", lambda: self._search(job))
+        return await self._calls.join_or_make(f"search {job.id}", lambda: self._search(job))
 
     async def tell(self, job: Job) -> None:
         """See Messenger. The end of a posted clip is the clip itself."""
-        if job.placeholder_id is not None and await self._edit_placeholder(job, job.placeholder_id):
+        if job.placeholder_id is not None and await self._is_shown(job, job.placeholder_id):
             return
         if job.state is not State.DONE:
-            await self._calls.make_once(f"end {job.id}", lambda: self._send_end(job))
+            await self._calls.join_or_make(f"end {job.id}", lambda: self._send_end(job))
+
+    async def _is_shown(self, job: Job, message_id: int) -> bool:
+        """Show the end in the placeholder; where that cannot be edited, a new message may pass."""
+        try:
+            return await self._edit_placeholder(job, message_id)
+        except Undeliverable as error:
+            log.info("job %s: its placeholder cannot be edited (%s)", job.id, error)
+            return False
 
     async def _edit_placeholder(self, job: Job, message_id: int) -> bool:
         """Bring the placeholder up to date and return whether it is still there."""

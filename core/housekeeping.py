@@ -18,8 +18,8 @@ SWEEP_EVERY_S = 3600.0
 
 def clear_leftovers(temporary: Path, folders: list[Path]) -> None:
     """Delete what a killed process was in the middle of; only one process may use the folders."""
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    for folder in temporary.glob("*"):
+        shutil.rmtree(folder, ignore_errors=True)
     for folder in folders:
         for part in folder.glob("*.part"):
             part.unlink(missing_ok=True)

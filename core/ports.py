@@ -225,6 +225,10 @@ class OrderStore(Protocol):
         """Return a job as it stands."""
         ...
 
+    async def of_interaction(self, interaction_id: int) -> Job | None:
+        """Return the job that an interaction has already made."""
+        ...
+
     async def set_placeholder(self, job_id: str, message_id: int, now: float) -> None:
         """Remember which message shows the job's progress, and make a queued job due."""
         ...

@@ -112,6 +112,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'dailies.sqlite3'}"
 
     @property
+    def database_lock(self) -> Path:
+        """The file beside the SQLite file that says whether a bot is running on it."""
+        return Path(self.database.removeprefix("sqlite+aiosqlite:///") + ".lock")
+
+    @property
     def secrets(self) -> list[str]:
         """What must never be written anywhere."""
         return [self.discord_token.get_secret_value(), self.segmind_api_key.get_secret_value()]

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAUSE_S_MAX = 15 * 60.0
+MUTE_S = 24 * 60 * 60.0
+"""Beyond the deadline: so long it is tried to find out whether a clip was posted."""
 
 SubmitOutcome = Receipt | NotSubmitted | JobEnded | SubmitInDoubt
 
@@ -110,7 +112,6 @@ class Steps:
     async def _submit(self, job: Job) -> Job:
         if job.cancel_requested_at is not None:
             return await self._end(job, State.CANCELLED, captured=0)
-        await self._pause_until(job.due_at)
         if self.clock() >= job.created_at + self.timings.queue_s:
             return await self._fail(job, NoOrdersTaken())
         provider = self.providers[job.provider]
@@ -137,7 +138,8 @@ class Steps:
 
     async def _record(self, job: Job, outcome: SubmitOutcome) -> Job:
         """Write down what a submit came to, as often as it takes; if in vain, it is in doubt."""
-        patience = Patience(self.clock, job.deadline or 0.0, grace_s=0.0)
+        grace_s = GRACE_S if isinstance(outcome, Receipt) else 0.0
+        patience = Patience(self.clock, job.deadline or 0.0, grace_s)
         while not patience.is_over:
             try:
                 return await self._record_once(job, outcome)
@@ -277,7 +279,9 @@ class Steps:
                     message_id = await self._post_now(job)
             except JobEnded as error:
                 return await self._fail(job, error)
-            except DeliveryFailed:
+            except DeliveryFailed as error:
+                if self._is_mute(job):
+                    return await self._fail(job, PostRefused(error.detail))
                 patience.fail()
                 await self.pause(patience.wait_s)
             else:
@@ -353,10 +357,16 @@ class Steps:
         try:
             return await self.messenger.find_post(job)
         except DeliveryFailed:
-            raise
+            if not self._is_mute(job):
+                raise
+            return None
         except Exception:
             log.exception("job %s: its post cannot even be looked for", job.id)
             return None
+
+    def _is_mute(self, job: Job) -> bool:
+        """Whether Discord has said nothing for so long that the credits must not wait for it."""
+        return self.clock() >= (job.deadline or 0.0) + MUTE_S
 
     def is_overdue(self, job: Job) -> bool:
         """Whether the job's present state should have been over by now."""

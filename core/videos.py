@@ -100,6 +100,9 @@ class Videos:
         Raises:
             RequestRefused: one of its kinds; nothing was held.
         """
+        earlier = await self.store.of_interaction(wish.interaction_id)
+        if earlier is not None:
+            return earlier
         request = self._request(wish)
         self.model.check(request)
         if wish.image_url is not None:
@@ -112,6 +115,9 @@ class Videos:
         """Start the job, now that the message which shows its progress is there."""
         await self.store.set_placeholder(job.id, placeholder_id, self.clock())
         self.nudge()
+        now = await self.store.get(job.id)
+        if now is not None and now.state is not State.QUEUED:
+            self.show(now)  # Discord was slow: what the caller has shown is out of date
 
     async def cancel(self, job_id: str, who: Canceller, *, confirmed: bool) -> CancelOutcome:
         """Cancel a job: free while it is queued, at what the provider charges later."""

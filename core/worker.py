@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from core.jobs import StaleJob
+from core.jobs import StaleJob, State
 from core.patience import backoff_s
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Worker:
         log.info("driving job %s from %s", job.id, job.state)
         resumed, troubles = True, 0
         try:
-            while not job.is_settled:
+            while not job.is_settled and not self._is_for_later(job):
                 try:
                     job = await self._step(job, resumed=resumed, troubles=troubles)
                     resumed, troubles = False, 0
@@ -138,11 +138,16 @@ class Worker:
                     resumed, troubles = True, troubles + 1
                     log.exception("job %s: trouble %d while %s", job.id, troubles, job.state)
                     await self.alarm.pause(backoff_s(troubles))
-            log.info("job %s: settled as %s", job.id, job.state)
+            log.info("job %s: %s", job.id, "settled" if job.is_settled else "later")
         except StaleJob:
             log.info("job %s was moved on by somebody else", job.id)
         except Stopping:
             log.info("job %s rests in %s until the next start", job.id, job.state)
+
+    def _is_for_later(self, job: Job) -> bool:
+        """Whether to let go of a job, so that it takes nobody's place until it is due."""
+        is_waiting = job.state is State.QUEUED and job.due_at > self.clock()
+        return is_waiting and job.cancel_requested_at is None
 
     async def _step(self, job: Job, *, resumed: bool, troubles: int) -> Job:
         if self.alarm.is_stopped and not job.state.is_end:

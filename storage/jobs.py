@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DUE_S_MAX = 3600.0
+"""No job is put off for longer: a later time was written by a clock that was wrong."""
 COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 
 
@@ -40,6 +42,7 @@ class JobStore:
 
     def __init__(self, database: Database) -> None:
         self._run = database.transaction
+        self._unreadable: set[str] = set()
 
     async def enqueue(self, job: Job, opening_credits: int) -> Job:
         """See OrderStore."""
@@ -48,6 +51,10 @@ class JobStore:
     async def get(self, job_id: str) -> Job | None:
         """See OrderStore."""
         return await self._run(_get, jobs.c.id == job_id)
+
+    async def of_interaction(self, interaction_id: int) -> Job | None:
+        """See OrderStore."""
+        return await self._run(_get, jobs.c.interaction_id == interaction_id)
 
     async def set_placeholder(self, job_id: str, message_id: int, now: float) -> None:
         """See OrderStore."""
@@ -69,7 +76,7 @@ class JobStore:
         self, worker: str, limit: int, now: float, driving: Collection[str] = ()
     ) -> list[Job]:
         """See WorkStore."""
-        return await self._run(_claim, worker, limit, now, driving)
+        return await self._run(_claim, worker, limit, now, driving, self._unreadable)
 
     async def reload(self, job: Job) -> Job:
         """See WorkStore."""
@@ -160,17 +167,27 @@ def _balance(connection: Connection, guild_id: int, opening_credits: int, now: f
 
 
 def _claim(
-    connection: Connection, worker: str, limit: int, now: float, driving: Collection[str]
+    connection: Connection,
+    worker: str,
+    limit: int,
+    now: float,
+    driving: Collection[str],
+    unreadable: set[str],
 ) -> list[Job]:
     """A job that names this worker, but is not driven, was dropped: it is taken up again."""
     is_driven = (jobs.c.worker == worker) & jobs.c.id.in_(driving)
-    is_due = (jobs.c.state != State.QUEUED) | (jobs.c.due_at <= now)
+    is_due = or_(
+        jobs.c.state != State.QUEUED,
+        jobs.c.due_at <= now,
+        jobs.c.due_at > now + DUE_S_MAX,
+    )
     free = (
         select(jobs.c.id)
         .where(
             jobs.c.told_at.is_(None),
             jobs.c.state != State.HELD,
             is_due,
+            jobs.c.id.not_in(unreadable),
             or_(jobs.c.worker.is_(None), ~is_driven),
         )
         .order_by(jobs.c.due_at)
@@ -182,16 +199,17 @@ def _claim(
         .values(worker=worker, fence=jobs.c.fence + 1)
         .returning(*COLUMNS)
     )
-    return sorted(_readable(rows), key=lambda job: job.due_at)
+    return sorted(_readable(rows, unreadable), key=lambda job: job.due_at)
 
 
-def _readable(rows: Iterable[Row[Any]]) -> Iterator[Job]:
+def _readable(rows: Iterable[Row[Any]], unreadable: set[str]) -> Iterator[Job]:
     """Leave out a row that another version wrote: it must not keep all others from being done."""
     for row in rows:
         try:
             yield _job(row)
         except ValueError:
-            log.exception("job %s cannot be read", row.id)
+            log.exception("job %s cannot be read; it waits for the next start", row.id)
+            unreadable.add(row.id)
 
 
 def _reload(connection: Connection, job: Job) -> Job:

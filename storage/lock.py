@@ -31,7 +31,7 @@ def holding(file: Path) -> Iterator[None]:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(descriptor)
-    except OSError as error:
+    except (BlockingIOError, PermissionError) as error:
         os.close(descriptor)
         raise AlreadyLocked(file.name) from error
     try:

@@ -148,8 +148,9 @@ async def test_a_data_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> N
     assert "Traceback" not in ended.err
 
 
-async def test_a_second_bot_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    with holding(tmp_path / "lock"):
+@pytest.mark.parametrize("lock", ["lock", "dailies.sqlite3.lock"])
+async def test_a_second_bot_on_the_same_data_is_refused(tmp_path: Path, lock: str) -> None:
+    with holding(tmp_path / lock):
         ended = await start(tmp_path, **REQUIRED, DATA_DIR=str(tmp_path))
     assert ended.status == 1
     assert ended.err.startswith("Another bot is already running on this DATA_DIR")

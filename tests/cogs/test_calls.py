@@ -227,6 +227,24 @@ async def test_a_call_that_failed_after_it_was_given_up_is_made_again() -> None:
         return 77
 
     with pytest.raises(DeliveryFailed):
-        await calls.make_once("post", refused)
+        await calls.join_or_make("post", refused)
     door.set()
-    assert await calls.make_once("post", sent) == 77
+    assert await calls.join_or_make("post", sent) == 77
+
+
+async def test_what_took_too_long_counts_when_it_succeeds() -> None:
+    """A slow search must end some day, not begin anew each time."""
+    calls, made = Calls(limit_s=0.05), 0
+
+    async def search() -> int | None:
+        nonlocal made
+        made += 1
+        await asyncio.sleep(0.12)
+        return None
+
+    with pytest.raises(DeliveryFailed):
+        await calls.join_or_make("search", search)
+    with pytest.raises(DeliveryFailed):
+        await calls.join_or_make("search", search)
+    assert await calls.join_or_make("search", search) is None
+    assert made == 1

@@ -293,6 +293,16 @@ async def test_a_deleted_placeholder_is_replaced_by_a_message_to_the_requester(
     assert message.content.startswith(f"{alice.mention} about “a red fox”: The video service")
 
 
+async def test_a_placeholder_that_cannot_be_edited_is_replaced_by_a_message_too(
+    order: Order, messenger: DiscordMessenger, channel: ChannelHandle, simcord_env: Env
+) -> None:
+    """A thread that was archived meanwhile: edits are refused, a new message opens it again."""
+    job = await order()
+    simcord_env.inject_error("PATCH", "/channels/*", status=400, code=50083)
+    await messenger.tell(failed(job))
+    assert "about “a red fox”" in channel.history()[-1].content
+
+
 async def test_a_posted_clip_needs_no_word_beside_it(
     order: Order,
     messenger: DiscordMessenger,

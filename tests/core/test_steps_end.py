@@ -21,6 +21,7 @@ from core.jobs import StaleJob, State
 from core.ledger import Balance
 from core.patience import BACKOFF_S_MAX, GRACE_S
 from core.ports import Failed
+from core.steps import MUTE_S
 from tests.core.looks import (
     RELEASED,
     cancelling,
@@ -103,6 +104,18 @@ class TestPosting:
         job = await world.finish(await world.order())
         assert (job.state, world.script.count("post")) == (State.DONE, 1)
         assert world.script.count("look") == 1
+
+    async def test_a_discord_that_never_answers_does_not_keep_the_credits(
+        self, world: World
+    ) -> None:
+        job = await world.order_in(State.POSTING)
+        world.script.always("look", DeliveryFailed())
+        job = await world.finish(job)
+        assert (job.state, job.error, job.captured) == (State.FAILED, "PostRefused", 0)
+        assert job.ended_at is not None
+        assert job.posting_at is not None
+        assert job.ended_at - job.posting_at >= MUTE_S
+        assert world.channel.posts == []
 
 
 class TestCancelling:

@@ -83,6 +83,16 @@ class TestOrder:
         assert world.videos().hold == 165
         assert (await world.videos().order(wish())).hold == 165
 
+    async def test_a_placeholder_that_comes_late_is_brought_up_to_date(self, world: World) -> None:
+        videos = world.videos()
+        job = await videos.order(wish())
+        world.clock.now = job.due_at
+        [claimed] = await world.store.claim("w", 1, world.clock.now)
+        moved = await world.store.move(claimed, State.SUBMITTING, {})
+        await videos.placed(job, 77)
+        assert [shown.state for shown in world.shown] == [moved.state]
+        assert world.shown[0].placeholder_id == 77
+
     async def test_starts_when_the_placeholder_is_there(self, world: World) -> None:
         job = await world.videos().order(wish())
         assert await world.store.claim("w", 10, world.clock.now) == []

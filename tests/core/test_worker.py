@@ -208,6 +208,15 @@ class TestClaiming:
         world.script.at("claim", *(RuntimeError("database is locked") for _ in range(3)))
         assert (await world.finish(await world.order())).state is State.DONE
 
+    async def test_a_job_for_later_takes_nobodys_place(self, world: World) -> None:
+        world.script.at("submit", NotSubmitted(retry_after_s=600))
+        later, other = await world.order(), await world.order(due_at=world.clock.now + 0.001)
+        world.clock.now += 0.001
+        async with world.working(world.worker(jobs_max=1)):
+            await world.until(lambda: world.script.count("committed told") == 1)
+        assert (await world.see(later)).state is State.QUEUED
+        assert (await world.see(other)).state is State.DONE
+
 
 class TestHealth:
     async def test_a_worker_that_does_not_run_is_not_alive(self, world: World) -> None:
