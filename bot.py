@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -219,7 +220,9 @@ async def serve_health(
     try:
         await stack.enter_async_context(serving(settings.http_bind, checks))
     except OSError as error:
-        raise StartError(f"HTTP_BIND cannot be used: {error.strerror}.") from error
+        raise StartError(
+            f"HTTP_BIND cannot be used: {os.strerror(error.errno or 0).lower()}."
+        ) from error
 
 
 async def log_in(bot: DailiesBot, settings: Settings) -> None:

@@ -205,7 +205,7 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _unusable(what: str, error: OSError, option: str) -> int:
-    reason = str(error.strerror or error).lower()
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
     _complain(f"{what} cannot be used ({reason}); choose another by {option}.")
     return 2
 
