@@ -220,9 +220,9 @@ async def serve_health(
     try:
         await stack.enter_async_context(serving(settings.http_bind, checks))
     except OSError as error:
-        raise StartError(
-            f"HTTP_BIND cannot be used: {os.strerror(error.errno or 0).lower()}."
-        ) from error
+        number = error.errno or 0  # negative where a host name is unknown
+        reason = os.strerror(number).lower() if number > 0 else str(error.strerror or error)
+        raise StartError(f"HTTP_BIND cannot be used: {reason}.") from error
 
 
 async def log_in(bot: DailiesBot, settings: Settings) -> None:
