@@ -128,9 +128,11 @@ class Worker:
         log.info("driving job %s from %s", job.id, job.state)
         resumed, troubles = True, 0
         try:
-            while not job.is_settled and not self._is_for_later(job):
+            while not job.is_settled:
                 try:
                     job = await self._step(job, resumed=resumed, troubles=troubles)
+                    if self._is_for_later(job):
+                        break
                     resumed, troubles = False, 0
                 except (Stopping, StaleJob):
                     raise

@@ -208,6 +208,10 @@ class TestClaiming:
         world.script.at("claim", *(RuntimeError("database is locked") for _ in range(3)))
         assert (await world.finish(await world.order())).state is State.DONE
 
+    async def test_a_job_put_off_by_a_clock_that_was_wrong_is_done_now(self, world: World) -> None:
+        job = await world.finish(await world.order(due_at=world.clock.now + 10 * 86_400))
+        assert job.state is State.DONE
+
     async def test_a_job_for_later_takes_nobodys_place(self, world: World) -> None:
         world.script.at("submit", NotSubmitted(retry_after_s=600))
         later, other = await world.order(), await world.order(due_at=world.clock.now + 0.001)
